@@ -1,0 +1,167 @@
+// Distributed under the Boost Software License, Version 1.0. See LICENSE.
+#pragma once
+
+#include <cenote/clock.hpp>
+
+#include <concepts>
+#include <exception>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace cenote {
+
+/// What kind of thing went wrong at the resource. Decides whether to try again, and what to throw away.
+enum class error_class : unsigned char {
+    other,         ///< anything without a class of its own; a retry is not expected to help
+    disconnected,  ///< the session is gone
+    refused,       ///< nobody listens there, or the name does not resolve
+    not_ready,     ///< the server is starting up or recovering
+    auth,          ///< credentials or permissions; never hammered
+    server_full,   ///< the server has no session left to give
+    wrong_role,    ///< a standby where a primary was wanted
+    stale_plan,    ///< a prepared plan no longer fits the schema
+    serialization, ///< transaction lost a race; run it again
+    constraint,    ///< unique, foreign key, check, …
+    timeout,       ///< a deadline passed
+    cancelled,     ///< somebody asked for it to stop
+};
+
+/// The name as it appears in messages and metric labels.
+[[nodiscard]] constexpr std::string_view to_string(error_class c) noexcept {
+    switch (c) {
+    case error_class::other: return "other";
+    case error_class::disconnected: return "disconnected";
+    case error_class::refused: return "refused";
+    case error_class::not_ready: return "not_ready";
+    case error_class::auth: return "auth";
+    case error_class::server_full: return "server_full";
+    case error_class::wrong_role: return "wrong_role";
+    case error_class::stale_plan: return "stale_plan";
+    case error_class::serialization: return "serialization";
+    case error_class::constraint: return "constraint";
+    case error_class::timeout: return "timeout";
+    case error_class::cancelled: return "cancelled";
+    }
+    return "other";
+}
+
+/// Whether opening again later may succeed without anybody changing anything.
+[[nodiscard]] constexpr bool is_retryable(error_class c) noexcept {
+    return c == error_class::disconnected || c == error_class::refused || c == error_class::not_ready ||
+           c == error_class::server_full || c == error_class::wrong_role || c == error_class::timeout;
+}
+
+/// What the shipped drivers throw; a driver of your own may throw it too, or anything else.
+///
+/// `what()` carries no secret: whoever throws it has scrubbed the text.
+class driver_error : public std::runtime_error {
+public:
+    driver_error(error_class kind, const std::string& text, int native_code = 0, std::string sqlstate = {})
+        : std::runtime_error{text}, sqlstate_{std::move(sqlstate)}, native_code_{native_code}, kind_{kind} {}
+
+    [[nodiscard]] error_class kind() const noexcept { return kind_; }
+    [[nodiscard]] int native_code() const noexcept { return native_code_; }
+    [[nodiscard]] const std::string& sqlstate() const noexcept { return sqlstate_; }
+
+private:
+    std::string sqlstate_;
+    int native_code_;
+    error_class kind_;
+};
+
+/// What a look at an idle connection showed, without a round trip.
+enum class liveness : unsigned char {
+    quiet,      ///< nothing to see: as good as it was
+    suspicious, ///< something is there to be read: ask with a ping
+    dead,       ///< gone
+};
+
+/// What a connection is in the middle of, without a round trip.
+enum class session_state : unsigned char {
+    idle,               ///< nothing open: clean
+    in_transaction,     ///< a transaction is open
+    failed_transaction, ///< a transaction is open and can only be rolled back
+    busy,               ///< a statement, result or copy is unfinished
+    unknown,            ///< the driver cannot tell, or the connection is broken
+};
+
+/// A driver: the resource a pool holds and how to open and close one.
+///
+/// Shape    `connection`                           a movable type; the pool stores it in place
+///          `connection open(deadline)`            opens one by then, or throws
+///          `void close(connection&) noexcept`     ends the session; the object is destroyed afterwards
+/// Called   never under a lock. `open` and `close` may run on several threads at once, each on its own connection.
+/// Errors   `open` may throw anything; the pool frees the permit and tells those who wait. See `driver_error`.
+/// With     everything else is a refinement below. A driver that lacks one still works: the defaults choose what it can do, and
+///          a policy that cannot do without it is refused with one sentence.
+template <class D>
+concept driver = std::movable<D> && requires(D& d, typename D::connection& c, deadline by) {
+    requires std::movable<typename D::connection>;
+    { d.open(by) } -> std::same_as<typename D::connection>;
+    { d.close(c) } noexcept;
+};
+
+// Refinements. Each has the call, what it means and what the pool does without it.
+
+/// `liveness peek(c) noexcept`: a look at the connection without a round trip. Without it: `pre_ping_after`, else nothing.
+template <class D>
+concept can_peek = driver<D> && requires(D& d, typename D::connection& c) {
+    { d.peek(c) } noexcept -> std::same_as<liveness>;
+};
+
+/// `void ping(c, deadline)`: one round trip, throws when the connection is of no use or the deadline passes. Without it: `peek`, else nothing.
+template <class D>
+concept can_ping = driver<D> && requires(D& d, typename D::connection& c, deadline by) { d.ping(c, by); };
+
+/// `session_state state(c) noexcept`: what is open on the session. Without it, dirt cannot be seen: the default is `no_reset`.
+template <class D>
+concept can_tell_state = driver<D> && requires(D& d, typename D::connection& c) {
+    { d.state(c) } noexcept -> std::same_as<session_state>;
+};
+
+/// `void rollback(c, deadline)`: ends statements and transaction, keeps settings; throws when it cannot. Without it: `reset`, else the connection is closed.
+template <class D>
+concept can_rollback = driver<D> && requires(D& d, typename D::connection& c, deadline by) { d.rollback(c, by); };
+
+/// `void reset(c, deadline)`: makes the session as good as new; throws when it cannot. Without it `reset_always` is refused.
+template <class D>
+concept can_reset = driver<D> && requires(D& d, typename D::connection& c, deadline by) { d.reset(c, by); };
+
+/// `bool reset_start(c) noexcept` sends the reset without waiting (false: would block, close instead);
+/// `void reset_finish(c, deadline)` reads its answer. Without them `deferred` is refused and `background` is the default.
+template <class D>
+concept can_defer_reset = driver<D> && requires(D& d, typename D::connection& c, deadline by) {
+    { d.reset_start(c) } noexcept -> std::same_as<bool>;
+    d.reset_finish(c, by);
+};
+
+/// `void execute(c, sql, deadline)`: runs statements whose results do not matter; throws. Without it `reset_with` is refused.
+template <class D>
+concept can_execute = driver<D> && requires(D& d, typename D::connection& c, std::string_view sql, deadline by) {
+    d.execute(c, sql, by);
+};
+
+/// `auto native_handle(c)`: what the client library's own functions take. Without it a lease has no `native_handle()`.
+template <class D>
+concept has_native_handle = driver<D> && requires(D& d, typename D::connection& c) { d.native_handle(c); };
+
+/// `error_class classify(const std::exception&) noexcept`. Without it a `driver_error` tells its own class and all else is `other`.
+template <class D>
+concept can_classify = driver<D> && requires(D& d, const std::exception& e) {
+    { d.classify(e) } noexcept -> std::same_as<error_class>;
+};
+
+/// The class of an error that came out of `d`.
+template <driver D>
+[[nodiscard]] error_class classify(D& d, const std::exception& e) noexcept {
+    if constexpr (can_classify<D>) {
+        return d.classify(e);
+    } else {
+        if (const auto* own = dynamic_cast<const driver_error*>(&e)) return own->kind();
+        return error_class::other;
+    }
+}
+
+} // namespace cenote
