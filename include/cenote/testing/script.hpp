@@ -1,0 +1,431 @@
+// Distributed under the Boost Software License, Version 1.0. See LICENSE.
+#pragma once
+
+#include <cenote/driver.hpp>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <variant>
+#include <vector>
+
+/// What a test writes to say how the scripted driver behaves, and what it reads to see what happened.
+/// The driver itself is in testing/scripted.hpp.
+namespace cenote::testing {
+
+/// A place where a pool calls its driver.
+enum class site : unsigned char { open, close, peek, ping, state, rollback, reset, reset_start, reset_finish, execute };
+inline constexpr std::size_t site_count = 10;
+
+[[nodiscard]] constexpr std::string_view to_string(site s) noexcept {
+    constexpr std::array<std::string_view, site_count> names{"open",  "close",       "peek",         "ping",   "state", "rollback",
+                                                             "reset", "reset_start", "reset_finish", "execute"};
+    return names[static_cast<std::size_t>(s)];
+}
+
+/// Whether the driver concept lets a call there throw.
+[[nodiscard]] constexpr bool may_throw(site s) noexcept {
+    return s != site::close && s != site::peek && s != site::state && s != site::reset_start;
+}
+
+/// One call of the driver, as a hook sees it.
+struct call {
+    site where;
+    std::size_t connection;                ///< its id, counted from 1; 0 in `open`, where there is none yet
+    std::size_t number;                    ///< how many calls of this site there were, this one included
+    deadline by = deadline::never();       ///< `never` where the call has none
+    std::string_view sql{};                ///< only in `execute`
+};
+
+/// A door that calls of the driver wait at: closed until `open()`, or until it is destroyed, so a test that fails cannot hang.
+class gate {
+public:
+    gate() : door_{std::make_shared<door>()} {}
+    ~gate() { open(); }
+    gate(const gate&) = delete;
+    gate& operator=(const gate&) = delete;
+
+    /// Lets through everybody who waits and everybody who comes later.
+    void open() noexcept {
+        const std::lock_guard lock{door_->m};
+        door_->is_open = true;
+        door_->opened.notify_all();
+    }
+    /// How many calls wait here now.
+    [[nodiscard]] std::size_t waiting() const noexcept {
+        const std::lock_guard lock{door_->m};
+        return door_->waiting;
+    }
+    /// Waits until `n` calls stand here; false if that did not happen in time.
+    [[nodiscard]] bool await(std::size_t n, timeout t = std::chrono::seconds{10}) const {
+        const deadline by = deadline::in(t);
+        while (waiting() < n) {
+            if (by.expired()) return false;
+            std::this_thread::sleep_for(std::chrono::microseconds{200});
+        }
+        return true;
+    }
+
+private:
+    friend class outcome;
+    struct door {
+        std::mutex m;
+        std::condition_variable opened;
+        bool is_open = false;
+        std::size_t waiting = 0;
+
+        void pass() {
+            std::unique_lock lock{m};
+            ++waiting;
+            opened.wait(lock, [this] { return is_open; });
+            --waiting;
+        }
+    };
+    std::shared_ptr<door> door_;
+};
+
+/// What one call of the driver does. Made by the named functions; `after` puts a wait in front of any of them.
+class outcome {
+public:
+    /// What the driver does by itself.
+    [[nodiscard]] static outcome ok() { return {}; }
+    /// Throws a driver_error. `disconnected` also loses the session, as with a real one.
+    [[nodiscard]] static outcome fail(error_class kind, const std::string& text = "scripted failure", int native_code = 0,
+                                      std::string sqlstate = {}) {
+        return outcome{what{driver_error{kind, text, native_code, std::move(sqlstate)}}};
+    }
+    /// Throws a std::runtime_error that is not a driver_error.
+    [[nodiscard]] static outcome throw_std(const std::string& text = "scripted exception") { return outcome{what{std::runtime_error{text}}}; }
+    /// Throws an int: something that is not a std::exception.
+    [[nodiscard]] static outcome throw_int(int v = 42) { return outcome{what{v}}; }
+    /// What `peek` answers.
+    [[nodiscard]] static outcome see(liveness v) { return outcome{what{v}}; }
+    /// What `state` answers.
+    [[nodiscard]] static outcome see(session_state v) { return outcome{what{v}}; }
+    /// `reset_start` answers false: the send would wait.
+    [[nodiscard]] static outcome would_block() { return outcome{what{refusal{}}}; }
+    /// Nothing happens until the call's deadline, then it throws class `timeout`: a black hole and a driver that keeps its word.
+    [[nodiscard]] static outcome until_deadline() { return ok().after(duration::max()); }
+
+    /// The same, after a delay. A deadline that comes first ends the call there with class `timeout`.
+    [[nodiscard]] outcome after(timeout t) const {
+        outcome o{*this};
+        o.delay_ = t.length();
+        return o;
+    }
+    /// The same, once the gate is open, whatever the deadline says: a stuck call.
+    [[nodiscard]] outcome after(const gate& g) const {
+        outcome o{*this};
+        o.door_ = g.door_;
+        return o;
+    }
+
+private:
+    friend class script;
+    struct refusal {};
+    using what = std::variant<std::monostate, driver_error, std::runtime_error, int, liveness, session_state, refusal>;
+
+    outcome() = default;
+    explicit outcome(what w) : what_{std::move(w)} {}
+
+    [[nodiscard]] bool throws() const noexcept {
+        return std::holds_alternative<driver_error>(what_) || std::holds_alternative<std::runtime_error>(what_) ||
+               std::holds_alternative<int>(what_);
+    }
+    [[nodiscard]] bool fits(site s) const noexcept {
+        if (throws()) return may_throw(s);
+        if (std::holds_alternative<liveness>(what_)) return s == site::peek;
+        if (std::holds_alternative<session_state>(what_)) return s == site::state;
+        if (std::holds_alternative<refusal>(what_)) return s == site::reset_start;
+        return true;
+    }
+
+    what what_;
+    duration delay_ = duration::zero();
+    std::shared_ptr<gate::door> door_;
+};
+
+/// The script of a scripted driver: says what its calls do, counts them, and keeps a list of what the pool did wrong.
+///
+/// Shape    `script s; pool p{scripted{s}, …};` A copy is a second handle to the same script, so it may outlive the pool and be outlived.
+/// Called   every function from any thread at any time.
+/// Cost     a call of the driver that nothing was scripted for takes no lock and allocates nothing, so that the script does not
+///          order threads that the pool should have ordered, and a thread sanitizer still sees it.
+class script {
+public:
+    using hook = std::function<void(const call&)>;
+
+    script() : s_{std::make_shared<state>()} {}
+
+    // What the calls do.
+
+    /// The next `n` calls of `s` that nothing was queued for.
+    ///
+    /// Errors   std::invalid_argument when the outcome does not fit the site: a throw where the concept says noexcept, a value that
+    ///          another call returns.
+    script& next(site s, const outcome& o, std::size_t n = 1) {
+        auto shared = checked(s, o);
+        const std::lock_guard lock{s_->m};
+        plan& p = plan_of(s);
+        p.queue.insert(p.queue.end(), n, shared);
+        p.arm();
+        return *this;
+    }
+    /// Every call of `s` that nothing is queued for. Errors as in `next`.
+    script& always(site s, const outcome& o) {
+        auto shared = checked(s, o);
+        const std::lock_guard lock{s_->m};
+        plan& p = plan_of(s);
+        p.otherwise = std::move(shared);
+        p.arm();
+        return *this;
+    }
+    /// Runs `h` in every call of `s`, before its outcome, without a lock. It may throw anything where the call may throw;
+    /// elsewhere what it throws is recorded as a violation. An empty one takes it away.
+    script& on(site s, hook h) {
+        auto shared = h ? std::make_shared<const hook>(std::move(h)) : nullptr;
+        const std::lock_guard lock{s_->m};
+        plan& p = plan_of(s);
+        p.before = std::move(shared);
+        p.arm();
+        return *this;
+    }
+    /// Forgets everything said about `s`.
+    script& clear(site s) noexcept {
+        const std::lock_guard lock{s_->m};
+        plan& p = plan_of(s);
+        p.queue.clear();
+        p.otherwise.reset();
+        p.before.reset();
+        p.arm();
+        return *this;
+    }
+    /// Ends every delay now running or begun later, as if its time had come.
+    void hurry() noexcept { s_->hurry.store(true, std::memory_order_relaxed); }
+
+    /// The server ends session `id`: peek sees it, calls throw class `disconnected`, `state` notices nothing.
+    void lose(std::size_t id) noexcept {
+        const std::lock_guard lock{s_->m};
+        for (session* e : s_->open) {
+            if (e->id == id) e->lost.store(true, std::memory_order_relaxed);
+        }
+    }
+    /// The server restarts: every session is lost, and those opened from now on are of the next generation.
+    void lose_all() noexcept {
+        const std::lock_guard lock{s_->m};
+        s_->generation.fetch_add(1, std::memory_order_relaxed);
+        for (session* e : s_->open) e->lost.store(true, std::memory_order_relaxed);
+    }
+    /// From now on an open connection too many is a violation; counts those being opened and closed.
+    void limit(std::size_t n) noexcept { s_->limit.store(n, std::memory_order_relaxed); }
+
+    // What happened.
+
+    [[nodiscard]] std::size_t calls(site s) const noexcept { return plan_of(s).calls.load(std::memory_order_relaxed); }
+    /// Sessions opened with success; the ids are 1 … opened().
+    [[nodiscard]] std::size_t opened() const noexcept { return s_->opened.load(std::memory_order_relaxed); }
+    [[nodiscard]] std::size_t closed() const noexcept { return s_->closed.load(std::memory_order_relaxed); }
+    [[nodiscard]] std::size_t detached() const noexcept { return s_->detached.load(std::memory_order_relaxed); }
+    /// Being opened, open or being closed now; a detached one no longer counts.
+    [[nodiscard]] std::size_t open_now() const noexcept { return s_->alive.load(std::memory_order_relaxed); }
+    [[nodiscard]] std::size_t most_open() const noexcept { return s_->most.load(std::memory_order_relaxed); }
+    [[nodiscard]] std::size_t generation() const noexcept { return s_->generation.load(std::memory_order_relaxed); }
+    /// The statements that `execute` got, oldest first.
+    [[nodiscard]] std::vector<std::string> executed() const {
+        const std::lock_guard lock{s_->m};
+        return s_->executed;
+    }
+    /// Waits until `s` was called `n` times in all; false if that did not happen in time.
+    [[nodiscard]] bool await(site s, std::size_t n, timeout t = std::chrono::seconds{10}) const {
+        const deadline by = deadline::in(t);
+        while (calls(s) < n) {
+            if (by.expired()) return false;
+            std::this_thread::sleep_for(std::chrono::microseconds{200});
+        }
+        return true;
+    }
+
+    /// What the pool did that no pool may do, a sentence each: one connection in two hands, used after close, closed twice, destroyed
+    /// open, used while the answer of a reset is on its way, more open than the limit.
+    [[nodiscard]] std::vector<std::string> violations() const {
+        const std::lock_guard lock{s_->m};
+        auto all = s_->violations;
+        if (s_->unwritten != 0) all.push_back(std::to_string(s_->unwritten) + " violations could not be written down for want of memory");
+        return all;
+    }
+    /// The same, and what is only wrong once the pool and its leases are gone: a session that was opened and never closed.
+    [[nodiscard]] std::vector<std::string> violations_at_end() const {
+        auto all = violations();
+        if (const auto left = open_now(); left != 0) all.push_back("still open at the end: " + std::to_string(left));
+        if (opened() != closed() + detached()) {
+            all.push_back("opened " + std::to_string(opened()) + ", but closed " + std::to_string(closed()) + " and detached " +
+                          std::to_string(detached()));
+        }
+        return all;
+    }
+
+private:
+    friend class scripted_connection;
+    friend class scripted_base;
+
+    struct plan {
+        std::deque<std::shared_ptr<const outcome>> queue;
+        std::shared_ptr<const outcome> otherwise;
+        std::shared_ptr<const hook> before;
+        std::atomic<bool> armed{false};
+        std::atomic<std::size_t> calls{0};
+
+        void arm() noexcept { armed.store(!queue.empty() || otherwise || before, std::memory_order_release); }
+    };
+
+    /// One open session. The connection owns it; `state::open` looks at it under the lock.
+    struct session {
+        std::size_t id = 0;
+        std::size_t generation = 0;
+        std::atomic<bool> lost{false};
+        std::atomic<bool> closed{false};
+        std::atomic<bool> detached{false};
+        std::atomic<std::thread::id> inside{}; // who is in a call
+        std::atomic<std::thread::id> holder{}; // who holds the lease
+        // Plain on purpose, and no lock around them: a pool that hands a connection over without ordering the two threads is a data
+        // race here, which a thread sanitizer sees.
+        unsigned long touched = 0;
+        bool in_transaction = false;
+        bool failed = false;
+        bool busy = false;
+        bool answer_due = false;
+        std::vector<std::string> settings;
+    };
+
+    struct state {
+        mutable std::mutex m; // guards plans' contents, open, executed, violations, unwritten
+        std::array<plan, site_count> plans;
+        std::vector<session*> open;
+        std::vector<std::string> executed;
+        std::vector<std::string> violations;
+        std::size_t unwritten = 0;
+        std::atomic<bool> hurry{false};
+        std::atomic<std::size_t> limit{static_cast<std::size_t>(-1)};
+        std::atomic<std::size_t> opened{0}, closed{0}, detached{0}, alive{0}, most{0}, generation{1};
+    };
+
+    [[nodiscard]] plan& plan_of(site s) const noexcept { return s_->plans[static_cast<std::size_t>(s)]; }
+
+    static std::shared_ptr<const outcome> checked(site s, const outcome& o) {
+        if (!o.fits(s)) {
+            throw std::invalid_argument("cenote: script." + std::string{to_string(s)} + " = an outcome of another call: must be one that " +
+                                        std::string{to_string(s)} + " can have");
+        }
+        return std::make_shared<const outcome>(o);
+    }
+
+    void blame(std::string_view what, std::size_t id, std::string_view how) const noexcept {
+        const std::lock_guard lock{s_->m};
+        try {
+            std::string line{what};
+            if (id != 0) line += " on connection " + std::to_string(id);
+            s_->violations.push_back(std::move(line.append(": ").append(how)));
+        } catch (...) {
+            ++s_->unwritten;
+        }
+    }
+
+    /// A place for one more session, from the first thought of it.
+    void arrive() const noexcept {
+        const std::size_t now = s_->alive.fetch_add(1, std::memory_order_relaxed) + 1;
+        std::size_t most = s_->most.load(std::memory_order_relaxed);
+        while (most < now && !s_->most.compare_exchange_weak(most, now, std::memory_order_relaxed)) {}
+        if (now > s_->limit.load(std::memory_order_relaxed)) blame("open", 0, "more connections than the limit are open at once");
+    }
+    void depart() const noexcept { s_->alive.fetch_sub(1, std::memory_order_relaxed); }
+
+    void enlist(session& e) const {
+        e.generation = generation();
+        const std::lock_guard lock{s_->m};
+        s_->open.push_back(&e);
+        e.id = s_->opened.fetch_add(1, std::memory_order_relaxed) + 1;
+    }
+    void note(std::string_view sql) const {
+        const std::lock_guard lock{s_->m};
+        s_->executed.emplace_back(sql);
+    }
+    void strike(session& e) const noexcept {
+        const std::lock_guard lock{s_->m};
+        std::erase(s_->open, &e);
+    }
+
+    /// Counts the call and plays what was scripted for it; null means: what the driver does by itself.
+    std::shared_ptr<const outcome> play(site s, std::size_t id, deadline by = deadline::never(), std::string_view sql = {}) const {
+        plan& p = plan_of(s);
+        const std::size_t number = p.calls.fetch_add(1, std::memory_order_relaxed) + 1;
+        if (!p.armed.load(std::memory_order_acquire)) return nullptr;
+
+        std::shared_ptr<const outcome> o;
+        std::shared_ptr<const hook> before;
+        {
+            const std::lock_guard lock{s_->m};
+            before = p.before;
+            o = p.otherwise;
+            if (!p.queue.empty()) {
+                o = std::move(p.queue.front());
+                p.queue.pop_front();
+                p.arm();
+            }
+        }
+        if (before) run(*before, call{s, id, number, by, sql});
+        if (!o) return nullptr;
+        if (o->door_) o->door_->pass();
+        if (o->delay_ > duration::zero()) delay(s, o->delay_, by);
+        if (const auto* e = std::get_if<driver_error>(&o->what_)) throw driver_error{*e};
+        if (const auto* e = std::get_if<std::runtime_error>(&o->what_)) throw std::runtime_error{*e};
+        if (const auto* e = std::get_if<int>(&o->what_)) throw int{*e};
+        return o;
+    }
+
+    void run(const hook& h, const call& c) const {
+        if (may_throw(c.where)) return h(c);
+        try {
+            h(c);
+        } catch (...) {
+            blame(to_string(c.where), c.connection, "the test's hook threw where the driver concept says noexcept");
+        }
+    }
+
+    void delay(site s, duration length, deadline by) const {
+        const deadline end = deadline::in(length);
+        const deadline first = may_throw(s) ? end.sooner(by) : end;
+        while (!s_->hurry.load(std::memory_order_relaxed)) {
+            const duration left = first.remaining();
+            if (left == duration::zero()) break;
+            std::this_thread::sleep_for(std::min<duration>(left, std::chrono::milliseconds{1}));
+        }
+        if (first < end && first.expired()) throw driver_error{error_class::timeout, std::string{to_string(s)} + ": deadline passed"};
+    }
+
+    /// What was scripted as the answer of a call that returns one.
+    template <class T>
+    static std::optional<T> answer(const std::shared_ptr<const outcome>& o) noexcept {
+        if (o) {
+            if (const T* v = std::get_if<T>(&o->what_)) return *v;
+        }
+        return std::nullopt;
+    }
+    static bool refused(const std::shared_ptr<const outcome>& o) noexcept { return o && std::holds_alternative<outcome::refusal>(o->what_); }
+
+    std::shared_ptr<state> s_;
+};
+
+} // namespace cenote::testing
