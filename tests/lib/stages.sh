@@ -18,7 +18,7 @@ excerpt() { sed -n '1,120{s/^\(.\{300\}\).*/\1…/;s/^/    /;p}'; }
 
 # What counts in a log: the first errors of a build, else its end.
 show() { # show <log>
-    { grep -m 12 -A 6 -E 'error:|FAILED:|undefined reference|CMake Error' "$1" || tail -40 "$1"; } | excerpt
+    { grep -m 12 -A 6 -E 'error:|FAILED:|undefined reference|CMake Error' "$1" || tail -40 "$1"; } | grep -v -E ' -o [^ ]+ -c ' | excerpt
 }
 
 configured=' '
