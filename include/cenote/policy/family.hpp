@@ -15,18 +15,28 @@ struct waiting      { static constexpr int index = 2;  static constexpr bool man
 struct order        { static constexpr int index = 3;  static constexpr bool many = false; };
 struct locking      { static constexpr int index = 4;  static constexpr bool many = false; };
 struct housekeeping { static constexpr int index = 5;  static constexpr bool many = false; };
-struct connecting   { static constexpr int index = 6;  static constexpr bool many = true; };
-struct age          { static constexpr int index = 7;  static constexpr bool many = true; };
-struct validation   { static constexpr int index = 8;  static constexpr bool many = false; };
-struct reset        { static constexpr int index = 9;  static constexpr bool many = false; };
-struct leak         { static constexpr int index = 10; static constexpr bool many = false; };
-struct nesting      { static constexpr int index = 11; static constexpr bool many = false; };
-struct metrics      { static constexpr int index = 12; static constexpr bool many = true; };
-struct hooks        { static constexpr int index = 13; static constexpr bool many = true; };
-struct clock        { static constexpr int index = 14; static constexpr bool many = false; };
-struct name         { static constexpr int index = 15; static constexpr bool many = false; };
+struct budget       { static constexpr int index = 6;  static constexpr bool many = false; };
+struct connecting   { static constexpr int index = 7;  static constexpr bool many = true; };
+struct age          { static constexpr int index = 8;  static constexpr bool many = true; };
+struct validation   { static constexpr int index = 9;  static constexpr bool many = false; };
+struct reset        { static constexpr int index = 10; static constexpr bool many = false; };
+struct leak         { static constexpr int index = 11; static constexpr bool many = false; };
+struct nesting      { static constexpr int index = 12; static constexpr bool many = false; };
+struct metrics      { static constexpr int index = 13; static constexpr bool many = true; };
+struct hooks        { static constexpr int index = 14; static constexpr bool many = true; };
+struct clock        { static constexpr int index = 15; static constexpr bool many = false; };
+struct name         { static constexpr int index = 16; static constexpr bool many = false; };
 
 } // namespace cenote::family
+
+/// Inside a family of which a pool takes several policies, those of one kind exclude each other. A policy without
+/// `using kind = …;` is a kind of its own.
+namespace cenote::kind {
+
+/// Switches its whole family off: displaces every default and tolerates no other policy of the family.
+struct all {};
+
+} // namespace cenote::kind
 
 namespace cenote {
 

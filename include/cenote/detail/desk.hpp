@@ -1,0 +1,696 @@
+// Distributed under the Boost Software License, Version 1.0. See LICENSE.
+#pragma once
+
+#include <cenote/clock.hpp>
+#include <cenote/detail/idle_set.hpp>
+#include <cenote/detail/waiter.hpp>
+#include <cenote/error.hpp>
+#include <cenote/policy/sizing.hpp>
+
+#include <type_traits>
+#include <utility>
+
+namespace cenote::detail {
+
+enum class gate : unsigned char {
+    open,
+    suspended, ///< acquires wait, returned connections are kept
+    closed,    ///< acquires fail, returned connections are closed
+};
+
+/// What became of a connection that was given to the desk.
+enum class fate : unsigned char {
+    kept,   ///< idle or with a waiter: the giver must not touch the pool again
+    excess, ///< not wanted: the giver closes it and then calls retire()
+};
+
+/// What became of a permit.
+enum class retired : unsigned char {
+    done,   ///< nothing more to do; the pool must not be touched again
+    wanted, ///< somebody waits for a connection to be opened
+    last,   ///< the pool is gone and this was the last: free the core
+};
+
+/// The desk's figures at one instant.
+struct census {
+    unsigned used = 0;    ///< permits out: idle, leased, being opened, cleaned or closed
+    unsigned idle = 0;
+    unsigned opening = 0;
+    unsigned leaving = 0; ///< on their way out: their permits are still held
+    unsigned waiting = 0;
+    unsigned max = 0;
+};
+
+/// Who waits and who gets. Knows links, never slots, connections or drivers.
+///
+/// A *permit* is the right to have one physical connection; every link that is not vacant holds one, and there are never more
+/// than the limit (but for a shrink, which takes effect as links come back). `CallerDials`: a taker may be given a vacant
+/// link and opens the connection itself; otherwise it waits for the dialler (`demand`).
+/// `Fixed`: a limit that never changes, or 0.
+///
+/// Invariants, all under the lock: a waiter and a permit to grant never rest side by side; a waiter and an idle link do
+/// only while a nudge is in flight; at most one is.
+template <class Idle, class Waiting, class Sync, bool CallerDials, unsigned Fixed = 0>
+class desk : protected Idle {
+public:
+    using link = typename Idle::link;
+    using node = waiter<link, Sync>;
+    using stop_token = typename Sync::stop_token;
+    static constexpr bool calm = Idle::calm;
+    static constexpr bool waits = Waiting::waits;
+
+    desk() = default;
+    desk(const desk&) = delete;
+    desk& operator=(const desk&) = delete;
+
+    /// Before first use: the run-time limits.
+    void start(unsigned keep, unsigned max) noexcept {
+        if constexpr (Fixed == 0) limits_ = {keep, max};
+    }
+
+    /// Adds a slot that has no connection yet.
+    void add_vacant(link& l) noexcept {
+        this->lock();
+        push_vacant(l);
+        this->unlock();
+    }
+
+    // ── acquiring ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Takes an idle link, or null. Hot.
+    [[nodiscard]] link* try_take() noexcept { return Idle::pop(); }
+
+    /// Takes an idle link, a vacant one to dial into (CallerDials), or waits for a grant until `until` or `stop`.
+    /// `poke` is called without the lock once the waiter is queued, so that somebody dials. Null: `why` says why.
+    template <class Poke>
+    [[nodiscard]] link* take(node& n, const Waiting& policy, time_point until, const stop_token& stop, errc& why, Poke&& poke) noexcept {
+        this->lock();
+        if (link* const l = admit(why)) {
+            this->unlock();
+            return l;
+        }
+        if constexpr (waits) {
+            if (gate_ == gate::closed || !may_queue(n, policy, until, stop, why)) {
+                this->unlock();
+                if (why == errc::acquire_timeout) poke();
+                return nullptr;
+            }
+            push_waiter(n);
+            this->unlock();
+            poke();
+            return wait(n, policy, until, stop, why);
+        } else {
+            this->unlock();
+            return nullptr;
+        }
+    }
+
+    /// For asynchronous waiters: like take(), but returns at once. A link: taken. Null: queued if `n.queued`, else `why`.
+    template <class Poke>
+    [[nodiscard]] link* enqueue(node& n, const Waiting& policy, errc& why, Poke&& poke) noexcept
+        requires(Waiting::waits)
+    {
+        this->lock();
+        link* const l = admit(why);
+        if (l == nullptr && gate_ != gate::closed) {
+            if (queue_.count >= policy.max_waiters) {
+                why = errc::queue_full;
+            } else {
+                push_waiter(n);
+            }
+        }
+        this->unlock();
+        if (l == nullptr) poke();
+        return l;
+    }
+
+    /// Takes an asynchronous waiter out of the queue. A link: it was granted already, and the grant stands.
+    [[nodiscard]] link* withdraw(node& n) noexcept
+        requires(Waiting::waits)
+    {
+        this->lock();
+        link* const l = n.got;
+        if (n.queued) {
+            remove(n);
+            leave_and_unlock();
+        } else {
+            this->unlock();
+        }
+        return l;
+    }
+
+    // ── giving ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// A lease came back, clean. Hot.
+    [[nodiscard]] fate give(link& l, const Waiting& policy) noexcept {
+        if (Idle::push(l)) return fate::kept;
+        return give_locked(l, policy);
+    }
+
+    /// A connection was opened by the dialler, or came back from clean-up: it goes to a waiter or becomes idle.
+    [[nodiscard]] fate give_opened(link& l, const Waiting& policy) noexcept {
+        this->lock();
+        count_opening(-1);
+        wish_ = false;
+        return give_locked(l, policy);
+    }
+
+    /// A caller that was given a vacant link has opened it and keeps it.
+    void dialled() noexcept {
+        this->lock();
+        count_opening(-1);
+        this->unlock();
+    }
+
+    /// A link that was taken will be closed rather than given: the others need not make room any more. What give() calls
+    /// excess, and what the extract functions return, counts as leaving already.
+    void leave() noexcept {
+        if constexpr (!calm) {
+            this->lock();
+            ++transit_.leaving;
+            refresh();
+            this->unlock();
+        }
+    }
+
+    /// A leaving link's connection is closed: its permit is free.
+    [[nodiscard]] retired retire(link& l) noexcept {
+        this->lock();
+        if constexpr (!calm) --transit_.leaving;
+        return retire_locked(l);
+    }
+
+    /// A vacant link's connection could not be opened: its permit is free.
+    [[nodiscard]] retired retire_unopened(link& l) noexcept {
+        this->lock();
+        count_opening(-1);
+        wish_ = false;
+        return retire_locked(l);
+    }
+
+    /// The permit of a link whose connection somebody took away (detach).
+    [[nodiscard]] retired retire_detached(link& l) noexcept {
+        this->lock();
+        return retire_locked(l);
+    }
+
+    // ── the dialler ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// A vacant link and a permit, if somebody waits for one, or fewer than `min` are open or `min_idle` idle. Asked again
+    /// before every dial, so that no more are opened than are still wanted.
+    [[nodiscard]] link* demand(unsigned min, unsigned min_idle) noexcept {
+        this->lock();
+        link* const l = wants_dial(min, min_idle) ? take_vacant() : nullptr;
+        this->unlock();
+        return l;
+    }
+
+    /// Somebody who may not wait would have liked a connection.
+    void wish() noexcept {
+        this->lock();
+        wish_ = true;
+        this->unlock();
+    }
+
+    [[nodiscard]] bool wanted(unsigned min, unsigned min_idle) noexcept {
+        this->lock();
+        const bool yes = wants_dial(min, min_idle);
+        this->unlock();
+        return yes;
+    }
+
+    /// Everybody who waits is refused.
+    void refuse_all(errc why) noexcept {
+        if constexpr (waits) {
+            for (;;) {
+                this->lock();
+                if (!refuse_and_unlock(why)) return;
+            }
+        }
+    }
+
+    // ── limits, gates, end ───────────────────────────────────────────────────────────────────────────────────────────
+
+    /// New limits. Shrinking: the caller then extracts and closes what is idle beyond them; the rest goes as it comes back.
+    void limit(unsigned keep, unsigned max) noexcept
+        requires(Fixed == 0)
+    {
+        this->lock();
+        limits_ = {keep, max};
+        refresh();
+        this->unlock();
+        grant_vacant();
+    }
+
+    void close() noexcept {
+        this->lock();
+        gate_ = gate::closed;
+        this->raise(attention::must);
+        this->unlock();
+        refuse_all(errc::pool_closed);
+    }
+
+    void suspend() noexcept {
+        this->lock();
+        if (gate_ == gate::open) {
+            gate_ = gate::suspended;
+            this->raise(attention::must);
+            while (link* const l = this->pop_locked()) held_push(*l);
+        }
+        this->unlock();
+    }
+
+    /// Those who waited get what was kept, in their order, before anybody new can.
+    void resume(const Waiting&) noexcept {
+        this->lock();
+        if (gate_ != gate::suspended) {
+            this->unlock();
+            return;
+        }
+        if constexpr (waits) {
+            while (held_ != nullptr && queue_.head != nullptr) {
+                grant_and_unlock(*held_pop());
+                this->lock();
+                if (gate_ != gate::suspended) { // closed meanwhile
+                    this->unlock();
+                    return;
+                }
+            }
+        }
+        gate_ = gate::open;
+        while (held_ != nullptr) this->push_locked(*held_pop());
+        refresh();
+        this->unlock();
+        grant_vacant();
+    }
+
+    /// Takes out idle links for closing: those `pred` names, coldest first, but leaves at least `min_idle` idle and `min` open.
+    template <class Pred>
+    [[nodiscard]] link* extract(Pred&& pred, unsigned min_idle, unsigned min) noexcept {
+        this->lock();
+        const unsigned elsewhere = staying() - this->count_locked();
+        const unsigned for_min = min > elsewhere ? min - elsewhere : 0;
+        return extracted(Idle::extract(pred, min_idle > for_min ? min_idle : for_min));
+    }
+
+    /// Takes out what is idle beyond the limit.
+    [[nodiscard]] link* extract_surplus() noexcept {
+        this->lock();
+        const unsigned over = staying() > max() ? staying() - max() : 0;
+        const unsigned idle = this->count_locked();
+        return extracted(over == 0 ? nullptr : Idle::extract([](link&) noexcept { return true; }, idle > over ? idle - over : 0));
+    }
+
+    /// After close(): takes out everything idle.
+    [[nodiscard]] link* extract_all() noexcept {
+        this->lock();
+        link* out = Idle::extract([](link&) noexcept { return true; }, 0);
+        while (held_ != nullptr) {
+            link* const l = held_pop();
+            l->next = out;
+            out = l;
+        }
+        return extracted(out);
+    }
+
+    /// The pool object is going. True: no permit is out, free the core now; false: the last retire() says so.
+    [[nodiscard]] bool orphan() noexcept {
+        this->lock();
+        orphaned_ = true;
+        const bool last = used_ == 0;
+        this->unlock();
+        return last;
+    }
+
+    template <class F>
+    void each_idle(F&& f) noexcept {
+        this->lock();
+        this->each_locked(f);
+        this->unlock();
+    }
+
+    [[nodiscard]] census count() noexcept {
+        this->lock();
+        census c;
+        c.used = used_;
+        c.idle = this->count_locked();
+        for (const link* l = held_; l != nullptr; l = l->next) ++c.idle;
+        if constexpr (!calm) {
+            c.opening = transit_.opening;
+            c.leaving = transit_.leaving;
+        }
+        if constexpr (waits) c.waiting = queue_.count;
+        c.max = max();
+        this->unlock();
+        return c;
+    }
+    [[nodiscard]] bool is_closed() noexcept {
+        this->lock();
+        const bool yes = gate_ == gate::closed;
+        this->unlock();
+        return yes;
+    }
+
+private:
+    struct nothing {};
+    struct queue {
+        node* head = nullptr;
+        node* tail = nullptr;
+        node* nudged = nullptr; ///< the waiter with a nudge in flight, if any
+        unsigned count = 0;
+    };
+    struct transit {
+        unsigned opening = 0;
+        unsigned leaving = 0;
+    };
+    struct bounds {
+        unsigned keep = 0;
+        unsigned max = 0;
+    };
+
+    // All of these: lock held. Those named …_and_unlock release it and then wake.
+
+    [[nodiscard]] unsigned max() const noexcept {
+        if constexpr (Fixed != 0) return Fixed;
+        else return limits_.max;
+    }
+    [[nodiscard]] unsigned keep() const noexcept {
+        if constexpr (Fixed != 0) return Fixed;
+        else return limits_.keep;
+    }
+    /// Permits out, but for those whose connections are on their way out.
+    [[nodiscard]] unsigned staying() const noexcept {
+        if constexpr (calm) return used_;
+        else return used_ - transit_.leaving;
+    }
+    void count_opening(int by) noexcept {
+        if constexpr (!calm) transit_.opening = static_cast<unsigned>(static_cast<int>(transit_.opening) + by);
+    }
+    void push_vacant(link& l) noexcept {
+        l.next = vacant_;
+        vacant_ = &l;
+    }
+    void held_push(link& l) noexcept {
+        l.next = held_;
+        held_ = &l;
+    }
+    [[nodiscard]] link* held_pop() noexcept { return std::exchange(held_, held_->next); }
+
+    /// A vacant link with a permit, counted as opening.
+    [[nodiscard]] link* take_vacant() noexcept {
+        if (used_ >= max() || vacant_ == nullptr || gate_ == gate::closed) return nullptr;
+        link* const l = vacant_;
+        vacant_ = l->next;
+        ++used_;
+        count_opening(+1);
+        return l;
+    }
+
+    [[nodiscard]] bool wants_dial(unsigned min, unsigned min_idle) noexcept {
+        if (gate_ != gate::open || used_ >= max()) return false;
+        if (staying() < min) return true;
+        unsigned waiting = wish_ && this->empty_locked() ? 1U : 0U;
+        if constexpr (waits) waiting += queue_.count;
+        unsigned coming = 0;
+        if constexpr (!calm) coming = transit_.opening;
+        if (waiting > coming) return true;
+        return min_idle != 0 && this->count_locked() + coming < min_idle + waiting;
+    }
+
+    /// What there is to be had without waiting.
+    [[nodiscard]] link* admit(errc& why) noexcept {
+        if (gate_ == gate::closed) {
+            why = errc::pool_closed;
+            return nullptr;
+        }
+        if (gate_ == gate::suspended) {
+            why = errc::pool_suspended;
+            return nullptr;
+        }
+        if (link* const l = this->pop_locked()) return l;
+        if constexpr (CallerDials) {
+            if (link* const l = take_vacant()) return l;
+        }
+        why = errc::exhausted;
+        return nullptr;
+    }
+
+    [[nodiscard]] bool may_queue(const node& n, const Waiting& policy, time_point until, const stop_token& stop, errc& why) noexcept {
+        if (until <= n.since) {
+            if (gate_ == gate::open) why = errc::acquire_timeout;
+            if constexpr (!CallerDials) wish_ = true;
+            return false;
+        }
+        if (stop.stop_requested()) {
+            why = errc::cancelled;
+            return false;
+        }
+        if (queue_.count >= policy.max_waiters) {
+            why = errc::queue_full;
+            return false;
+        }
+        return true;
+    }
+
+    void push_waiter(node& n) noexcept {
+        n.got = nullptr;
+        n.word.store(told::nothing);
+        n.queued = true;
+        if (n.again) {
+            n.prev = nullptr;
+            n.next = queue_.head;
+            *(queue_.head == nullptr ? &queue_.tail : &queue_.head->prev) = &n;
+            queue_.head = &n;
+        } else {
+            n.next = nullptr;
+            n.prev = queue_.tail;
+            *(queue_.tail == nullptr ? &queue_.head : &queue_.tail->next) = &n;
+            queue_.tail = &n;
+        }
+        ++queue_.count;
+        refresh();
+    }
+
+    void remove(node& n) noexcept {
+        *(n.prev == nullptr ? &queue_.head : &n.prev->next) = n.next;
+        *(n.next == nullptr ? &queue_.tail : &n.next->prev) = n.prev;
+        n.queued = false;
+        --queue_.count;
+        if (queue_.nudged == &n) queue_.nudged = nullptr;
+    }
+
+    /// Puts the flag where it belongs after any change.
+    void refresh() noexcept {
+        if (gate_ != gate::open || staying() > keep()) {
+            this->raise(attention::must);
+            return;
+        }
+        if constexpr (waits) {
+            if (queue_.head != nullptr) {
+                this->raise(queue_.nudged != nullptr ? attention::soft : attention::must);
+                return;
+            }
+        }
+        this->lower();
+    }
+
+    /// Tells a node that has left the queue. By address: a synchronous waiter may be gone once its word is written.
+    static void tell(node& n, std::uint32_t what, auto&& unlock) noexcept {
+        const auto wake = n.wake;
+        typename Sync::word* const word = &n.word;
+        n.word.store(what);
+        unlock();
+        if (wake == nullptr) {
+            Sync::wake(word);
+        } else {
+            wake(n); // asynchronous: it lives until it has been told
+        }
+    }
+
+    /// The oldest waiter gets `l`.
+    void grant_and_unlock(link& l) noexcept {
+        node& n = *queue_.head;
+        remove(n);
+        n.got = &l;
+        refresh();
+        tell(n, told::granted, [this]() noexcept { this->unlock(); });
+    }
+
+    [[nodiscard]] bool refuse_and_unlock(errc why) noexcept {
+        if (queue_.head == nullptr) {
+            this->unlock();
+            return false;
+        }
+        node& n = *queue_.head;
+        remove(n);
+        n.why = why;
+        refresh();
+        tell(n, told::refused, [this]() noexcept { this->unlock(); });
+        return true;
+    }
+
+    /// Something idle is there for the oldest waiter: he is told to look, unless somebody has been told already.
+    void nudge_and_unlock() noexcept {
+        if (queue_.nudged != nullptr) {
+            refresh();
+            this->unlock();
+            return;
+        }
+        node& n = *queue_.head;
+        queue_.nudged = &n;
+        refresh();
+        tell(n, told::look, [this]() noexcept { this->unlock(); });
+    }
+
+    [[nodiscard]] bool due(const Waiting& policy) const noexcept {
+        if (queue_.head->wake != nullptr) return true;
+        if constexpr (Waiting::reads_time) return policy.hand_over(Sync::now() - queue_.head->since);
+        else return policy.hand_over(duration::zero());
+    }
+
+    [[nodiscard]] retired retire_locked(link& l) noexcept {
+        --used_;
+        push_vacant(l);
+        if (orphaned_) {
+            const bool last = used_ == 0;
+            this->unlock();
+            return last ? retired::last : retired::done;
+        }
+        if constexpr (waits) {
+            if (CallerDials && queue_.head != nullptr && gate_ == gate::open) {
+                if (link* const vacant = take_vacant()) {
+                    grant_and_unlock(*vacant);
+                    return retired::done;
+                }
+            }
+        }
+        const bool wanted = wants_dial(0, 0);
+        refresh();
+        this->unlock();
+        return wanted ? retired::wanted : retired::done;
+    }
+
+    [[nodiscard]] fate give_locked(link& l, [[maybe_unused]] const Waiting& policy) noexcept {
+        if (gate_ == gate::closed || orphaned_ || staying() > max()) return excess_and_unlock();
+        if (gate_ == gate::suspended) {
+            held_push(l);
+            this->unlock();
+            return fate::kept;
+        }
+        if constexpr (waits) {
+            if (queue_.head != nullptr) {
+                if (due(policy)) {
+                    grant_and_unlock(l);
+                } else {
+                    this->push_locked(l);
+                    nudge_and_unlock();
+                }
+                return fate::kept;
+            }
+        }
+        if (staying() > keep()) return excess_and_unlock();
+        this->push_locked(l);
+        refresh();
+        this->unlock();
+        return fate::kept;
+    }
+
+    /// Counts a chain of links as leaving, and unlocks.
+    [[nodiscard]] link* extracted(link* out) noexcept {
+        if constexpr (!calm) {
+            for (const link* l = out; l != nullptr; l = l->next) ++transit_.leaving;
+            refresh();
+        }
+        this->unlock();
+        return out;
+    }
+
+    [[nodiscard]] fate excess_and_unlock() noexcept {
+        if constexpr (!calm) ++transit_.leaving;
+        refresh();
+        this->unlock();
+        return fate::excess;
+    }
+
+    /// Somebody has left the queue: what is idle goes on to the next. A synchronous waiter is nudged (and nudges the next in
+    /// turn); asynchronous ones at the front are granted theirs one after the other.
+    void leave_and_unlock() noexcept {
+        while (queue_.head != nullptr && gate_ == gate::open && !this->empty_locked()) {
+            if (queue_.head->wake == nullptr) {
+                nudge_and_unlock();
+                return;
+            }
+            grant_and_unlock(*this->pop_locked());
+            this->lock();
+        }
+        refresh();
+        this->unlock();
+    }
+
+    /// Free permits go to those who wait and can dial.
+    void grant_vacant() noexcept {
+        if constexpr (waits && CallerDials) {
+            for (;;) {
+                this->lock();
+                link* const l = queue_.head != nullptr && gate_ == gate::open ? take_vacant() : nullptr;
+                if (l == nullptr) {
+                    this->unlock();
+                    return;
+                }
+                grant_and_unlock(*l);
+            }
+        }
+    }
+
+    /// Sleeps until told. Lock not held.
+    [[nodiscard]] link* wait(node& n, const Waiting& policy, time_point until, const stop_token& stop, errc& why) noexcept {
+        const auto interrupt = [&n]() noexcept {
+            if (n.word.swap_if(told::nothing, told::stop)) Sync::wake(&n.word);
+        };
+        const typename Sync::template stop_callback<decltype(interrupt)> on_stop{stop, interrupt};
+        for (;;) {
+            switch (n.word.load()) {
+            case told::granted: return n.got;
+            case told::refused: why = n.why; return nullptr;
+            case told::nothing:
+                if (Sync::now() < until) {
+                    Sync::park(n.word, told::nothing, until);
+                    continue;
+                }
+                break;
+            default: break; // look, stop
+            }
+            this->lock();
+            if (!n.queued) { // granted or refused while this was on its way to the lock; a grant stands
+                this->unlock();
+                continue;
+            }
+            if (queue_.nudged == &n) queue_.nudged = nullptr;
+            // Whoever is here at the lock may take what is idle, also when its time is up, unless that overtakes one who is due.
+            const bool turn = gate_ == gate::open && (queue_.head == &n || !due(policy));
+            link* const l = turn ? this->pop_locked() : nullptr;
+            const bool stopped = stop.stop_requested();
+            if (l != nullptr || stopped || Sync::now() >= until) {
+                remove(n);
+                if (l == nullptr) why = stopped ? errc::cancelled : errc::acquire_timeout;
+                leave_and_unlock();
+                return l;
+            }
+            n.word.store(told::nothing);
+            refresh();
+            this->unlock();
+        }
+    }
+
+    link* vacant_ = nullptr;
+    link* held_ = nullptr; ///< idle while suspended
+    unsigned used_ = 0;
+    [[no_unique_address]] std::conditional_t<calm, nothing, transit> transit_{};
+    [[no_unique_address]] std::conditional_t<Fixed != 0, nothing, bounds> limits_{};
+    [[no_unique_address]] std::conditional_t<waits, queue, nothing> queue_{};
+    gate gate_ = gate::open;
+    bool orphaned_ = false;
+    bool wish_ = false;
+};
+
+} // namespace cenote::detail

@@ -1,0 +1,59 @@
+// Distributed under the Boost Software License, Version 1.0. See LICENSE.
+#pragma once
+
+#include <cenote/detail/idle_locked.hpp>
+#include <cenote/detail/idle_plain.hpp>
+#include <cenote/detail/sync.hpp>
+#include <cenote/policy/family.hpp>
+
+#include <mutex>
+
+namespace cenote {
+
+/// What `with_mutex` takes.
+template <class M>
+concept basic_lockable = requires(M& m) {
+    m.lock();
+    m.unlock();
+};
+
+/// Family `locking`: how the set of idle connections is kept consistent.
+///
+/// Shape    `sync`                 the Sync seam (detail/sync.hpp): mutex, word, park, wake, now
+///          `idle_set<Order>`      models detail::idle_set over it (detail/idle_set.hpp)
+///          `static constexpr bool threads`   whether more than one thread may use the pool
+template <class L>
+concept locking_policy = policy<L> && std::same_as<typename L::family, family::locking> && requires {
+    typename L::sync;
+    { L::threads } -> std::convertible_to<bool>;
+};
+
+/// No lock at all: one thread uses the pool and its leases.
+///
+/// Cost     nothing; an acquire and give back are a dozen instructions.
+/// With     debug builds (NDEBUG not defined) stop at a second thread. Nobody can wait, so `no_wait` is the default and the only choice.
+struct single_threaded {
+    using family = family::locking;
+    using sync = detail::real_sync<detail::no_mutex>;
+    static constexpr bool threads = false;
+    template <class Order>
+    using idle_set = detail::idle_plain<Order>;
+};
+
+/// One mutex around the idle set, held for a few instructions, never while a driver, a hook or a sink is called.
+///
+/// Default  yes, with std::mutex.
+/// Range    M has lock() and unlock(), neither throws in use, and it may be destroyed as soon as the last holder's unlock() has
+///          let another thread in (std::mutex may).
+/// Cost     about 20 ns per acquire and give back uncontended.
+template <class M = std::mutex>
+struct with_mutex {
+    static_assert(basic_lockable<M>, "cenote: with_mutex<M> needs M to have lock() and unlock(); take std::mutex or a type like it, see cenote/policy/locking.hpp");
+    using family = family::locking;
+    using sync = detail::real_sync<M>;
+    static constexpr bool threads = true;
+    template <class Order>
+    using idle_set = detail::idle_locked<Order, sync>;
+};
+
+} // namespace cenote
