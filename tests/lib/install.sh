@@ -84,6 +84,7 @@ provide() {
             exit 1
         fi
     done
+    wanted=()
     say "installed"
 }
 
