@@ -1,8 +1,9 @@
 // Distributed under the Boost Software License, Version 1.0. See LICENSE.
+#include <cenote/stats.hpp>
 #include <cenote/version.hpp>
 
-#include <boost/hana/tuple.hpp>
-
 int main() {
+    const cenote::pool_stats nothing{};
+    (void)nothing;
     return cenote::version::major;
 }
