@@ -13,13 +13,11 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <utility>
-#include <variant>
 #include <vector>
 
 /// What a test writes to say how the scripted driver behaves, and what it reads to see what happened.
@@ -101,24 +99,32 @@ private:
 class outcome {
 public:
     /// What the driver does by itself.
-    [[nodiscard]] static outcome ok() { return {}; }
+    [[nodiscard]] static outcome ok() { return outcome{}; }
     /// Throws a driver_error. `disconnected` also loses the session, as with a real one.
     [[nodiscard]] static outcome fail(error_class kind, const std::string& text = "scripted failure", int native_code = 0,
                                       std::string sqlstate = {}) {
-        return outcome{what{driver_error{kind, text, native_code, std::move(sqlstate)}}};
+        return throwing(driver_error{kind, text, native_code, std::move(sqlstate)});
     }
     /// Throws a std::runtime_error that is not a driver_error.
-    [[nodiscard]] static outcome throw_std(const std::string& text = "scripted exception") { return outcome{what{std::runtime_error{text}}}; }
+    [[nodiscard]] static outcome throw_std(const std::string& text = "scripted exception") { return throwing(std::runtime_error{text}); }
     /// Throws an int: something that is not a std::exception.
-    [[nodiscard]] static outcome throw_int(int v = 42) { return outcome{what{v}}; }
+    [[nodiscard]] static outcome throw_int(int v = 42) { return throwing(v); }
     /// What `peek` answers.
-    [[nodiscard]] static outcome see(liveness v) { return outcome{what{v}}; }
+    [[nodiscard]] static outcome see(liveness v) {
+        outcome o{kind::liveness};
+        o.liveness_ = v;
+        return o;
+    }
     /// What `state` answers.
-    [[nodiscard]] static outcome see(session_state v) { return outcome{what{v}}; }
+    [[nodiscard]] static outcome see(session_state v) {
+        outcome o{kind::state};
+        o.state_ = v;
+        return o;
+    }
     /// `reset_start` answers false: the send would wait.
-    [[nodiscard]] static outcome would_block() { return outcome{what{refusal{}}}; }
+    [[nodiscard]] static outcome would_block() { return outcome{kind::refusal}; }
     /// Nothing happens until the call's deadline, then it throws class `timeout`: a black hole and a driver that keeps its word.
-    [[nodiscard]] static outcome until_deadline() { return ok().after(duration::max()); }
+    [[nodiscard]] static outcome until_deadline() { return outcome{}.after(duration::max()); }
 
     /// The same, after a delay. A deadline that comes first ends the call there with class `timeout`.
     [[nodiscard]] outcome after(timeout t) const {
@@ -135,25 +141,32 @@ public:
 
 private:
     friend class script;
-    struct refusal {};
-    using what = std::variant<std::monostate, driver_error, std::runtime_error, int, liveness, session_state, refusal>;
+    enum class kind : unsigned char { own, thrown, liveness, state, refusal };
 
-    outcome() = default;
-    explicit outcome(what w) : what_{std::move(w)} {}
+    explicit outcome(kind k = kind::own) noexcept : kind_{k} {}
 
-    [[nodiscard]] bool throws() const noexcept {
-        return std::holds_alternative<driver_error>(what_) || std::holds_alternative<std::runtime_error>(what_) ||
-               std::holds_alternative<int>(what_);
+    template <class E>
+    static outcome throwing(E e) {
+        outcome o{kind::thrown};
+        o.throw_ = [e = std::move(e)] { throw e; };
+        return o;
     }
+
     [[nodiscard]] bool fits(site s) const noexcept {
-        if (throws()) return may_throw(s);
-        if (std::holds_alternative<liveness>(what_)) return s == site::peek;
-        if (std::holds_alternative<session_state>(what_)) return s == site::state;
-        if (std::holds_alternative<refusal>(what_)) return s == site::reset_start;
-        return true;
+        switch (kind_) {
+        case kind::own: return true;
+        case kind::thrown: return may_throw(s);
+        case kind::liveness: return s == site::peek;
+        case kind::state: return s == site::state;
+        case kind::refusal: return s == site::reset_start;
+        }
+        return false;
     }
 
-    what what_;
+    kind kind_;
+    liveness liveness_ = liveness::quiet;
+    session_state state_ = session_state::idle;
+    std::function<void()> throw_;
     duration delay_ = duration::zero();
     std::shared_ptr<gate::door> door_;
 };
@@ -389,9 +402,7 @@ private:
         if (!o) return nullptr;
         if (o->door_) o->door_->pass();
         if (o->delay_ > duration::zero()) delay(s, o->delay_, by);
-        if (const auto* e = std::get_if<driver_error>(&o->what_)) throw driver_error{*e};
-        if (const auto* e = std::get_if<std::runtime_error>(&o->what_)) throw std::runtime_error{*e};
-        if (const auto* e = std::get_if<int>(&o->what_)) throw int{*e};
+        if (o->throw_) o->throw_();
         return o;
     }
 
@@ -415,15 +426,14 @@ private:
         if (first < end && first.expired()) throw driver_error{error_class::timeout, std::string{to_string(s)} + ": deadline passed"};
     }
 
-    /// What was scripted as the answer of a call that returns one.
-    template <class T>
-    static std::optional<T> answer(const std::shared_ptr<const outcome>& o) noexcept {
-        if (o) {
-            if (const T* v = std::get_if<T>(&o->what_)) return *v;
-        }
-        return std::nullopt;
+    // What was scripted as the answer of a call that returns one, else `own`.
+    static liveness answer(const std::shared_ptr<const outcome>& o, liveness own) noexcept {
+        return o && o->kind_ == outcome::kind::liveness ? o->liveness_ : own;
     }
-    static bool refused(const std::shared_ptr<const outcome>& o) noexcept { return o && std::holds_alternative<outcome::refusal>(o->what_); }
+    static session_state answer(const std::shared_ptr<const outcome>& o, session_state own) noexcept {
+        return o && o->kind_ == outcome::kind::state ? o->state_ : own;
+    }
+    static bool refused(const std::shared_ptr<const outcome>& o) noexcept { return o && o->kind_ == outcome::kind::refusal; }
 
     std::shared_ptr<state> s_;
 };

@@ -196,18 +196,22 @@ protected:
 
     [[nodiscard]] liveness do_peek(connection& c) const noexcept {
         const visit v = look(site::peek, c);
-        if (const auto a = script::answer<liveness>(script_.play(site::peek, c.id()))) return *a;
-        if (!v.ok() || c.lost()) return liveness::dead;
-        return c.s_->busy || c.s_->answer_due ? liveness::suspicious : liveness::quiet;
+        const auto played = script_.play(site::peek, c.id());
+        liveness own = liveness::quiet;
+        if (v.ok() && (c.s_->busy || c.s_->answer_due)) own = liveness::suspicious;
+        if (!v.ok() || c.lost()) own = liveness::dead;
+        return script::answer(played, own);
     }
 
     [[nodiscard]] session_state do_state(connection& c) const noexcept {
         const visit v = look(site::state, c);
-        if (const auto a = script::answer<session_state>(script_.play(site::state, c.id()))) return *a;
-        if (!v.ok()) return session_state::unknown;
-        if (c.s_->busy || c.s_->answer_due) return session_state::busy;
-        if (c.s_->failed) return session_state::failed_transaction;
-        return c.s_->in_transaction ? session_state::in_transaction : session_state::idle;
+        const auto played = script_.play(site::state, c.id());
+        session_state own = session_state::idle;
+        if (!v.ok()) own = session_state::unknown;
+        else if (c.s_->busy || c.s_->answer_due) own = session_state::busy;
+        else if (c.s_->failed) own = session_state::failed_transaction;
+        else if (c.s_->in_transaction) own = session_state::in_transaction;
+        return script::answer(played, own);
     }
 
     void do_ping(connection& c, deadline by) const {
