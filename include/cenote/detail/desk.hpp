@@ -85,7 +85,7 @@ public:
     template <class Poke>
     [[nodiscard]] link* take(node& n, const Waiting& policy, time_point until, const stop_token& stop, errc& why, Poke&& poke) noexcept {
         this->lock();
-        if (link* const l = admit(why)) {
+        if (link* const l = admit(n, why)) {
             this->unlock();
             return l;
         }
@@ -111,7 +111,7 @@ public:
         requires(Waiting::waits)
     {
         this->lock();
-        link* const l = admit(why);
+        link* const l = admit(n, why);
         if (l == nullptr && gate_ != gate::closed) {
             if (queue_.count >= policy.max_waiters) {
                 why = errc::queue_full;
@@ -153,6 +153,15 @@ public:
         count_opening(-1);
         wish_ = false;
         return give_locked(l, policy);
+    }
+
+    /// A caller keeps the link it has, whose connection it has closed, and opens another into it.
+    void redial() noexcept {
+        if constexpr (!calm) {
+            this->lock();
+            count_opening(+1);
+            this->unlock();
+        }
     }
 
     /// A caller that was given a vacant link has opened it and keeps it.
@@ -313,6 +322,21 @@ public:
         return extracted(out);
     }
 
+    /// After close(): waits until no permit is out. False: `until` came first.
+    [[nodiscard]] bool drained(time_point until) noexcept
+        requires(!calm)
+    {
+        for (;;) {
+            this->lock();
+            const bool yes = used_ == 0;
+            if (!yes) drained_.store(0);
+            this->unlock();
+            if (yes) return true;
+            if (Sync::now() >= until) return false;
+            Sync::park(drained_, 0, until);
+        }
+    }
+
     /// The pool object is going. True: no permit is out, free the core now; false: the last retire() says so.
     [[nodiscard]] bool orphan() noexcept {
         this->lock();
@@ -362,6 +386,9 @@ private:
     struct transit {
         unsigned opening = 0;
         unsigned leaving = 0;
+    };
+    struct word_box : Sync::word {
+        word_box() noexcept : Sync::word{0} {}
     };
     struct bounds {
         unsigned keep = 0;
@@ -413,12 +440,13 @@ private:
         if constexpr (waits) waiting += queue_.count;
         unsigned coming = 0;
         if constexpr (!calm) coming = transit_.opening;
-        if (waiting > coming) return true;
+        // What is idle is on its way to somebody who was told to look.
+        if (waiting > coming && waiting > coming + this->count_locked()) return true;
         return min_idle != 0 && this->count_locked() + coming < min_idle + waiting;
     }
 
     /// What there is to be had without waiting.
-    [[nodiscard]] link* admit(errc& why) noexcept {
+    [[nodiscard]] link* admit([[maybe_unused]] const node& n, errc& why) noexcept {
         if (gate_ == gate::closed) {
             why = errc::pool_closed;
             return nullptr;
@@ -429,7 +457,9 @@ private:
         }
         if (link* const l = this->pop_locked()) return l;
         if constexpr (CallerDials) {
-            if (link* const l = take_vacant()) return l;
+            if (n.dials) {
+                if (link* const l = take_vacant()) return l;
+            }
         }
         why = errc::exhausted;
         return nullptr;
@@ -555,6 +585,15 @@ private:
             const bool last = used_ == 0;
             this->unlock();
             return last ? retired::last : retired::done;
+        }
+        if constexpr (!calm) {
+            if (gate_ == gate::closed && used_ == 0) { // by address: whoever waits may free the core
+                typename Sync::word* const word = &drained_;
+                word->store(1);
+                this->unlock();
+                Sync::wake(word);
+                return retired::done;
+            }
         }
         if constexpr (waits) {
             if (CallerDials && queue_.head != nullptr && gate_ == gate::open) {
@@ -688,6 +727,7 @@ private:
     [[no_unique_address]] std::conditional_t<calm, nothing, transit> transit_{};
     [[no_unique_address]] std::conditional_t<Fixed != 0, nothing, bounds> limits_{};
     [[no_unique_address]] std::conditional_t<waits, queue, nothing> queue_{};
+    [[no_unique_address]] std::conditional_t<calm, nothing, word_box> drained_{};
     gate gate_ = gate::open;
     bool orphaned_ = false;
     bool wish_ = false;

@@ -39,6 +39,7 @@ struct waiter {
     void (*wake)(waiter&) noexcept = nullptr;
     errc why = errc::acquire_timeout;
     bool queued = false;
+    bool dials = true;  ///< may be given a vacant link to dial into, where callers dial
     bool again = false; ///< has had its turn and got something unusable: goes to the front
     word_type word{told::nothing};
 };

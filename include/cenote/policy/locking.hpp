@@ -21,6 +21,7 @@ concept basic_lockable = requires(M& m) {
 ///
 /// Shape    `sync`                 the Sync seam (detail/sync.hpp): mutex, word, park, wake, now
 ///          `idle_set<Order>`      models detail::idle_set over it (detail/idle_set.hpp)
+///          `calm_idle_set<Order>` optional: one whose push never asks for attention, for pools where only closing could need it
 ///          `static constexpr bool threads`   whether more than one thread may use the pool
 template <class L>
 concept locking_policy = policy<L> && std::same_as<typename L::family, family::locking> && requires {
@@ -38,6 +39,8 @@ struct single_threaded {
     static constexpr bool threads = false;
     template <class Order>
     using idle_set = detail::idle_plain<Order>;
+    template <class Order>
+    using calm_idle_set = detail::idle_plain<Order, true>;
 };
 
 /// One mutex around the idle set, held for a few instructions, never while a driver, a hook or a sink is called.

@@ -1,0 +1,207 @@
+// Distributed under the Boost Software License, Version 1.0. See LICENSE.
+#pragma once
+
+#include <cenote/clock.hpp>
+#include <cenote/detail/judge.hpp>
+#include <cenote/detail/pack.hpp>
+#include <cenote/driver.hpp>
+#include <cenote/policy/profile.hpp>
+
+#include <source_location>
+#include <type_traits>
+
+namespace cenote::detail {
+
+// ── defaults: the table at the top of the README, in code ────────────────────────────────────────────────────────────────
+
+template <class D>
+using default_validation = std::conditional_t<can_peek<D>, peek_after, std::conditional_t<can_ping<D>, pre_ping_after, no_validation>>;
+
+/// A *what* without a *when*: deferred where the driver can, else in the background.
+template <class D, class What>
+struct when_of { using type = What; };
+template <class D, reset_what What>
+    requires(!std::is_same_v<What, no_reset>)
+struct when_of<D, What> {
+    using type = std::conditional_t<can_defer_reset<D> && !What::executes, deferred<What>, background<What>>;
+};
+
+template <class D>
+using default_reset = std::conditional_t<can_tell_state<D> && (can_rollback<D> || can_reset<D>), reset_if_dirty, no_reset>;
+
+/// Off-switches that leave nothing behind: without them, a pool that says "off" and one that says nothing are one type.
+template <class P>
+consteval bool inert() {
+    if constexpr (std::is_same_v<family_of<P>, family::age>) return !age_policy<P>;
+    else if constexpr (std::is_same_v<family_of<P>, family::metrics> || std::is_same_v<family_of<P>, family::hooks>) return switches_family_off<P>;
+    else return false;
+}
+
+template <class D, class... P>
+struct resolve {
+    using chosen = chosen_t<P...>;
+    using sizing = first_of_family_t<family::sizing, bounded, chosen>;
+    using locking = first_of_family_t<family::locking, with_mutex<>, chosen>;
+    using waiting = first_of_family_t<family::waiting, std::conditional_t<locking::threads, eventually_fair, no_wait>, chosen>;
+    using keeping = first_of_family_t<family::housekeeping,
+                                      std::conditional_t<locking::threads && sizing::embedded == 0, background_thread, manual>, chosen>;
+    using reset = typename when_of<D, first_of_family_t<family::reset, default_reset<D>, chosen>>::type;
+
+    using defaults = join_t<list<sizing, waiting, lifo, locking, keeping, acquire_timeout, connect_timeout>,
+                            std::conditional_t<keeping::threads, list<backoff>, list<>>,
+                            list<max_lifetime, idle_timeout, default_validation<D>, no_leak_check, allow_nested, clock::coarse, unnamed>>;
+    template <class Q>
+    using settled = std::conditional_t<inert<Q>() || std::is_same_v<family_of<Q>, family::reset>, list<>, list<Q>>;
+    template <class L>
+    struct settle;
+    template <class... Q>
+    struct settle<list<Q...>> { using type = join_t<settled<Q>...>; };
+
+    using type = canonical_t<join_t<typename settle<join_t<chosen, undisplaced_t<chosen, defaults>>>::type, list<reset>>>;
+};
+
+// ── what a canonical pack means for the code ─────────────────────────────────────────────────────────────────────────────
+
+template <class P>
+struct needs_of { using type = list<>; };
+template <class... F>
+struct needs_of_facts;
+template <class... F>
+struct needs_of_facts<facts<F...>> { using type = list<F...>; };
+template <class P>
+    requires requires { typename P::needs; }
+struct needs_of<P> : needs_of_facts<typename P::needs> {};
+
+template <class S>
+concept times_returns = requires(S& s, const returned_event& e) { s.on_returned(e); };
+
+template <class F>
+concept stamps_lease = requires(F& f, time_point t) { f.on_lease(t); };
+template <class F>
+concept stamps_lease_site = requires(F& f, time_point t, const std::source_location& w) { f.on_lease(t, w); };
+template <class F>
+concept counts_lease = requires(F& f) { f.on_lease(); };
+template <class F>
+concept stamps_return = requires(F& f, time_point t) { f.on_return(t); };
+template <class F>
+concept notes_return = requires(F& f) { f.on_return(); };
+template <class F>
+concept stamps_open = requires(F& f, const open_event& e) { f.on_open(e); };
+
+/// A reset was sent and its answer has not been read.
+struct reply_pending {
+    bool pending = false;
+    void on_open(const open_event&) noexcept { pending = false; }
+};
+
+template <class A, class Facts>
+concept expires_by_clock = requires(const A& a, const Facts& f, time_point t) { a.expired(f, t); };
+template <class V, class Facts>
+concept chooses_by_clock = requires(const V& v, const Facts& f, time_point t) { v.choose(f, t); };
+
+template <class L>
+struct fact_base;
+template <class... F>
+struct fact_base<list<F...>> : F... {
+    static constexpr bool stamps_lease_any = ((stamps_lease<F> || stamps_lease_site<F>) || ...);
+    static constexpr bool stamps_return_any = (stamps_return<F> || ...);
+
+    void open(const open_event& e) noexcept { (open_one<F>(e), ...); }
+    void lease(time_point now, const std::source_location& site) noexcept { (lease_one<F>(now, site), ...); }
+    void returned(time_point now) noexcept { (return_one<F>(now), ...); }
+
+private:
+    template <class G>
+    void open_one([[maybe_unused]] const open_event& e) noexcept {
+        if constexpr (stamps_open<G>) G::on_open(e);
+    }
+    template <class G>
+    void lease_one([[maybe_unused]] time_point now, [[maybe_unused]] const std::source_location& site) noexcept {
+        if constexpr (stamps_lease_site<G>) G::on_lease(now, site);
+        else if constexpr (stamps_lease<G>) G::on_lease(now);
+        else if constexpr (counts_lease<G>) G::on_lease();
+    }
+    template <class G>
+    void return_one([[maybe_unused]] time_point now) noexcept {
+        if constexpr (stamps_return<G>) G::on_return(now);
+        else if constexpr (notes_return<G>) G::on_return();
+    }
+};
+
+template <class Driver, class Canonical>
+struct config;
+template <class Driver, class... P>
+struct config<Driver, list<P...>> {
+    using policies = list<P...>;
+    template <class F>
+    using one = first_of_family_t<F, void, policies>;
+    template <class F>
+    using many = of_family_t<F, policies>;
+
+    using sizing = one<family::sizing>;
+    using waiting = one<family::waiting>;
+    using order = one<family::order>;
+    using locking = one<family::locking>;
+    using keeping = one<family::housekeeping>;
+    using budget = one<family::budget>;
+    using validation = one<family::validation>;
+    using reset = one<family::reset>;
+    using leak = one<family::leak>;
+    using nesting = one<family::nesting>;
+    using clock = one<family::clock>;
+    using name = one<family::name>;
+    using ages = many<family::age>;
+    using sinks = many<family::metrics>;
+    using hooks = many<family::hooks>;
+    using sync = typename locking::sync;
+
+    template <class L>
+    struct any_times_returns;
+    template <class... S>
+    struct any_times_returns<list<S...>> { static constexpr bool value = (times_returns<S> || ...); };
+
+    static constexpr bool embedded = sizing::embedded != 0;
+    static constexpr bool threads = keeping::threads;
+    /// Callers open connections themselves: without a thread to do it, and where nobody may wait for one.
+    static constexpr bool caller_dials = !keeping::threads || !waiting::waits;
+    static constexpr bool defers_reset = is_deferred<reset>;
+    static constexpr bool resets = !std::is_same_v<reset, no_reset>;
+    static constexpr bool times_leases = any_times_returns<sinks>::value;
+    /// Nothing but closing can concern a return: slots in the pool, one thread, nobody waits.
+    static constexpr bool calm = embedded && !locking::threads && !waiting::waits &&
+        requires { typename locking::template calm_idle_set<order>; };
+
+    template <class C>
+    struct pick_idle { using type = typename C::template idle_set<order>; };
+    template <class C>
+        requires(calm)
+    struct pick_idle<C> { using type = typename C::template calm_idle_set<order>; };
+    using idle = typename pick_idle<locking>::type;
+
+    using fact_list = typename unique_of<join_t<typename needs_of<P>::type..., std::conditional_t<defers_reset, list<reply_pending>, list<>>,
+                                                std::conditional_t<times_leases, list<leased_at>, list<>>>>::type;
+    using facts = fact_base<fact_list>;
+    static constexpr bool records_holder = contains_v<holder, fact_list>;
+    static constexpr bool counts_leases = contains_v<lease_count, fact_list>;
+
+    template <class L>
+    struct age_traits;
+    template <class... A>
+    struct age_traits<list<A...>> {
+        static constexpr bool at_return = (A::at_return || ...);
+        static constexpr bool at_checkout = (A::at_checkout || ...);
+        static constexpr bool while_idle = (A::while_idle || ...);
+        static constexpr bool clock_at_return = ((A::at_return && expires_by_clock<A, facts>) || ...);
+        static constexpr bool clock_at_checkout = ((A::at_checkout && expires_by_clock<A, facts>) || ...);
+    };
+    using age = age_traits<ages>;
+
+    static constexpr bool clock_at_checkout = age::clock_at_checkout || chooses_by_clock<validation, facts>;
+    static constexpr bool clock_at_lease = facts::stamps_lease_any;
+    static constexpr bool clock_at_return = facts::stamps_return_any || age::clock_at_return || times_leases;
+    static constexpr bool tests_at_checkout = age::at_checkout || defers_reset || !std::is_same_v<validation, no_validation>;
+    /// Whether give back can be anything but a push.
+    static constexpr bool works_at_return = age::at_return || resets || hooks::size != 0 || sinks::size != 0 || fact_list::size != 0;
+};
+
+} // namespace cenote::detail

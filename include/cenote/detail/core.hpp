@@ -1,0 +1,284 @@
+// Distributed under the Boost Software License, Version 1.0. See LICENSE.
+#pragma once
+
+#include <cenote/clock.hpp>
+#include <cenote/detail/bag.hpp>
+#include <cenote/detail/config.hpp>
+#include <cenote/detail/desk.hpp>
+#include <cenote/detail/keeper.hpp>
+#include <cenote/detail/slot.hpp>
+#include <cenote/driver.hpp>
+#include <cenote/error.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+namespace cenote::detail {
+
+template <class Driver, class Canonical>
+class core;
+
+/// What the shell says to a core. Each lives in the header of its name under detail/shell/.
+namespace shell {
+template <class Core>
+void close_in_place(Core& c, typename Core::slot_type& s, close_reason why) noexcept;
+template <class Core>
+void do_chore(Core& c, typename Core::slot_type& s) noexcept;
+template <class Core>
+bool dial_for_waiters(Core& c, auto&& entered, auto&& pause) noexcept;
+template <class Core>
+time_point scan(Core& c, time_point now) noexcept;
+} // namespace shell
+
+/// Where a lease goes that was out when its calm pool was closed: its return is a push like any other, to here.
+template <class Idle, class Core>
+struct afterlife : Idle {
+    Core* owner = nullptr;
+};
+
+/// What only pools that open for others, or in several threads, have to remember about connecting.
+template <class Sync>
+class connect_log {
+public:
+    void failed(std::shared_ptr<const connect_error> e) noexcept {
+        mutex_.lock();
+        last_.swap(e);
+        ++failures_;
+        mutex_.unlock();
+    }
+    void succeeded() noexcept {
+        std::shared_ptr<const connect_error> gone;
+        mutex_.lock();
+        last_.swap(gone);
+        failures_ = 0;
+        mutex_.unlock();
+    }
+    [[nodiscard]] std::shared_ptr<const connect_error> last() noexcept {
+        mutex_.lock();
+        auto copy = last_;
+        mutex_.unlock();
+        return copy;
+    }
+    [[nodiscard]] unsigned failures() noexcept {
+        mutex_.lock();
+        const unsigned n = failures_;
+        mutex_.unlock();
+        return n;
+    }
+
+private:
+    typename Sync::mutex mutex_;
+    std::shared_ptr<const connect_error> last_;
+    unsigned failures_ = 0;
+};
+
+/// A part that this pool does not have. Distinct types, so that none takes a byte.
+template <int>
+struct absent {};
+
+/// The pool itself: driver, policies, desk, slots and housekeeping. Data and who owns what; what is done with it is in shell/.
+///
+/// On the heap it is owned by the pool object and by every permit that is out: whoever gives up the last of these frees it.
+template <class Driver, class... P>
+class core<Driver, list<P...>>
+    : public desk<typename config<Driver, list<P...>>::idle, typename config<Driver, list<P...>>::waiting,
+                  typename config<Driver, list<P...>>::sync, config<Driver, list<P...>>::caller_dials,
+                  config<Driver, list<P...>>::sizing::embedded> {
+public:
+    using cfg = config<Driver, list<P...>>;
+    using driver_type = Driver;
+    using connection_type = typename Driver::connection;
+    using sync = typename cfg::sync;
+    using idle_type = typename cfg::idle;
+    using waiting_type = typename cfg::waiting;
+    using desk_type = desk<idle_type, waiting_type, sync, cfg::caller_dials, cfg::sizing::embedded>;
+    using stop_token = typename sync::stop_token;
+    static constexpr bool has_chores = !cfg::calm || cfg::works_at_return;
+    using mark_type = std::conditional_t<has_chores, chore_mark, no_chore_mark>;
+    using slot_type = slot<idle_type, connection_type, typename cfg::facts, mark_type>;
+    using afterlife_type = afterlife<idle_type, core>;
+
+    template <class Source>
+    core(Driver d, Source&& source) : driver_{std::move(d)}, values_{source} {
+        values_.each([](const auto& p) {
+            if constexpr (requires { p.check(); }) p.check();
+        });
+        const limits l = sizing().bounds();
+        if (l.max < 1 || l.keep > l.max || l.min > l.max || l.min_idle > l.max || l.ceiling < l.max || l.ceiling > most_connections) {
+            bad_value("sizing.bounds().max", l.max, "the limits of a sizing policy must satisfy 1 <= max <= ceiling <= 1000000, and min, min_idle and keep at most max");
+        }
+        this->start(l.keep, l.max);
+        add_slots(l.max);
+        if constexpr (cfg::threads) {
+            keeper_ = std::make_shared<crew<core>>(*this, housekeeping().max_dials, housekeeping().patience);
+            limits_ = l;
+            if (l.min != 0 || l.min_idle != 0) {
+                keeper_->start();
+                keeper_->poke();
+            }
+        } else if constexpr (!cfg::embedded) {
+            limits_ = l;
+        }
+    }
+    core(const core&) = delete;
+    core& operator=(const core&) = delete;
+    ~core() {
+        if constexpr (cfg::calm) {
+            const afterlife_type* found = nullptr;
+            slots_.each([&](slot_type& s) {
+                if (s.rehomed) found = static_cast<const afterlife_type*>(s.home);
+            });
+            delete found;
+        }
+    }
+
+    // ── parts ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    [[nodiscard]] Driver& driver() noexcept { return driver_; }
+    template <class Policy>
+    [[nodiscard]] decltype(auto) get() noexcept { return values_.template get<Policy>(); }
+    [[nodiscard]] auto& values() noexcept { return values_; }
+    [[nodiscard]] decltype(auto) sizing() const noexcept { return values_.template get<typename cfg::sizing>(); }
+    [[nodiscard]] decltype(auto) waiting() const noexcept { return values_.template get<waiting_type>(); }
+    [[nodiscard]] decltype(auto) housekeeping() const noexcept { return values_.template get<typename cfg::keeping>(); }
+    [[nodiscard]] duration budget() const noexcept { return values_.template get<typename cfg::budget>().budget(); }
+    [[nodiscard]] std::string_view name() const noexcept { return values_.template get<typename cfg::name>().view(); }
+    [[nodiscard]] time_point age_now() const noexcept { return values_.template get<typename cfg::clock>().now(); }
+    /// How long one open may take.
+    [[nodiscard]] duration connect_limit() const noexcept {
+        return [this]<class... C>(list<C...>) {
+            duration limit = duration::max();
+            ([&] {
+                if constexpr (std::is_same_v<kind_of<C>, kind::connect_timeout>) limit = values_.template get<C>().limit();
+            }(), ...);
+            return limit;
+        }(typename cfg::template many<family::connecting>{});
+    }
+    /// How long the dialler rests after so many failures in a row.
+    [[nodiscard]] duration backoff_pause(unsigned failures, double fraction) const noexcept {
+        return [&]<class... C>(list<C...>) {
+            duration rest = duration::zero();
+            ([&] {
+                if constexpr (std::is_same_v<kind_of<C>, kind::backoff>) rest = values_.template get<C>().pause(failures, fraction);
+            }(), ...);
+            return rest;
+        }(typename cfg::template many<family::connecting>{});
+    }
+    [[nodiscard]] auto& keeper() noexcept {
+        if constexpr (cfg::threads) return *keeper_;
+        else return keeper_;
+    }
+    /// Keeps housekeeping alive for a call after the last touch of the core.
+    [[nodiscard]] auto hold_keeper() noexcept {
+        if constexpr (cfg::threads) return keeper_;
+        else return keeper_.hold();
+    }
+    [[nodiscard]] auto& slots() noexcept { return slots_; }
+    [[nodiscard]] auto& log() noexcept { return log_; }
+    static constexpr bool keeps_log = !cfg::calm;
+
+    [[nodiscard]] unsigned min_idle() const noexcept {
+        if constexpr (cfg::embedded) return 0;
+        else return limits_.min_idle;
+    }
+    [[nodiscard]] unsigned min() const noexcept {
+        if constexpr (cfg::embedded) return 0;
+        else return limits_.min;
+    }
+    [[nodiscard]] const limits& bounds() const noexcept
+        requires(!cfg::embedded)
+    {
+        return limits_;
+    }
+
+    /// 32 random bits. Called when a connection is opened, never on a hot path.
+    [[nodiscard]] std::uint32_t random() noexcept {
+        std::uint64_t z = 0;
+        if constexpr (keeps_log) {
+            z = seed_.fetch_add(0x9e3779b97f4a7c15U, std::memory_order_relaxed) + 0x9e3779b97f4a7c15U;
+        } else {
+            z = static_cast<std::uint64_t>(clock::steady::now().time_since_epoch().count());
+        }
+        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
+        z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
+        return static_cast<std::uint32_t>((z ^ (z >> 31)) >> 32);
+    }
+    /// Connections being cleaned, or waiting for it.
+    void count_resetting(int by) noexcept {
+        if constexpr (cfg::resets) resetting_.fetch_add(static_cast<unsigned>(by), std::memory_order_relaxed);
+    }
+    [[nodiscard]] unsigned resetting() const noexcept {
+        if constexpr (cfg::resets) return resetting_.load(std::memory_order_relaxed);
+        else return 0;
+    }
+    void swallow() noexcept {
+        if constexpr (has_chores) swallowed_.fetch_add(1, std::memory_order_relaxed);
+    }
+    [[nodiscard]] std::uint64_t swallowed() const noexcept {
+        if constexpr (has_chores) return swallowed_.load(std::memory_order_relaxed);
+        else return 0;
+    }
+
+    /// Makes slots until there are n. One caller at a time.
+    void add_slots(unsigned n) {
+        if (n <= slots_.size() && !(cfg::embedded && n == slots_.size())) return;
+        slots_.add(cfg::embedded ? n : n - slots_.size(), [this](slot_type& s) {
+            s.home = this;
+            this->add_vacant(s);
+        });
+    }
+
+    [[nodiscard]] static core& of(slot_type& s) noexcept {
+        if constexpr (cfg::calm) {
+            if (s.rehomed) return *static_cast<afterlife_type*>(s.home)->owner;
+        }
+        return *static_cast<core*>(s.home);
+    }
+    [[nodiscard]] static slot_type& slot_of(link& l) noexcept { return static_cast<slot_type&>(l); }
+
+    // ── what the crew calls ──────────────────────────────────────────────────────────────────────────────────────────
+
+    bool keep_dial(auto&& entered, auto&& pause) noexcept { return shell::dial_for_waiters(*this, entered, pause); }
+    void keep_chore(link& l) noexcept { shell::do_chore(*this, slot_of(l)); }
+    [[nodiscard]] time_point keep_up() noexcept {
+        const time_point now = age_now();
+        const time_point due = shell::scan(*this, now);
+        // The age clock may be a manual one; the thread sleeps by the real one.
+        return due == time_point::max() ? due : deadline::after(due - now, clock::steady::now()).at();
+    }
+
+    /// Guards resize() and reconfiguration against each other; taken before the desk's lock.
+    [[nodiscard]] auto& change_mutex() noexcept { return change_; }
+
+private:
+    using slots_type = std::conditional_t<cfg::embedded, embedded_slots<slot_type, cfg::sizing::embedded == 0 ? 1 : cfg::sizing::embedded>,
+                                          heap_slots<slot_type>>;
+    using keeper_type = std::conditional_t<cfg::threads, std::shared_ptr<crew<core>>,
+                                           std::conditional_t<has_chores, manual_keeper<sync>, idle_keeper>>;
+
+    [[no_unique_address]] Driver driver_;
+    [[no_unique_address]] bag<P...> values_;
+    [[no_unique_address]] keeper_type keeper_;
+    [[no_unique_address]] std::conditional_t<keeps_log, connect_log<sync>, absent<5>> log_;
+    [[no_unique_address]] std::conditional_t<keeps_log, std::atomic<std::uint64_t>, absent<6>> seed_{initial_seed()};
+    [[no_unique_address]] std::conditional_t<has_chores, std::atomic<std::uint64_t>, absent<1>> swallowed_{};
+    [[no_unique_address]] std::conditional_t<cfg::resets, std::atomic<unsigned>, absent<2>> resetting_{};
+    [[no_unique_address]] std::conditional_t<cfg::embedded, absent<3>, limits> limits_{};
+    [[no_unique_address]] std::conditional_t<cfg::embedded, absent<4>, std::mutex> change_;
+    slots_type slots_;
+
+    [[nodiscard]] auto initial_seed() const noexcept {
+        if constexpr (keeps_log) {
+            return static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(this)) ^
+                   static_cast<std::uint64_t>(clock::steady::now().time_since_epoch().count());
+        } else {
+            return absent<6>{};
+        }
+    }
+};
+
+} // namespace cenote::detail

@@ -1,0 +1,234 @@
+// Distributed under the Boost Software License, Version 1.0. See LICENSE.
+#pragma once
+
+#include <cenote/clock.hpp>
+#include <cenote/detail/idle_set.hpp>
+#include <cenote/error.hpp>
+
+#include <chrono>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace cenote::detail {
+
+/// Slots that wait for housekeeping, oldest first.
+class chore_list {
+public:
+    [[nodiscard]] bool empty() const noexcept { return list_.empty(); }
+    void push(link& l) noexcept { list_.push(l); }
+    [[nodiscard]] link* pop() noexcept { return list_.pop(); }
+
+private:
+    chain<fifo> list_;
+};
+
+/// Housekeeping without a thread: chores wait until somebody has time.
+template <class Sync>
+class manual_keeper {
+public:
+    using ref = manual_keeper*;
+    [[nodiscard]] ref hold() noexcept { return this; }
+    /// False: the pool is closed, nobody will come by; do it yourself.
+    [[nodiscard]] bool post(link& l) noexcept {
+        mutex_.lock();
+        const bool taken = !stopped_;
+        if (taken) chores_.push(l);
+        mutex_.unlock();
+        return taken;
+    }
+    void stop() noexcept {
+        mutex_.lock();
+        stopped_ = true;
+        mutex_.unlock();
+    }
+    [[nodiscard]] link* next() noexcept {
+        mutex_.lock();
+        link* const l = chores_.pop();
+        mutex_.unlock();
+        return l;
+    }
+    static void poke() noexcept {}
+
+private:
+    typename Sync::mutex mutex_;
+    chore_list chores_;
+    bool stopped_ = false;
+};
+
+/// Housekeeping of a pool whose returns never make work.
+class idle_keeper {
+public:
+    using ref = idle_keeper;
+    [[nodiscard]] ref hold() const noexcept { return {}; }
+    [[nodiscard]] static link* next() noexcept { return nullptr; }
+    static void poke() noexcept {}
+    static void stop() noexcept {}
+};
+
+/// The threads of `background_thread`. They outlive the pool only inside a driver call that does not return.
+///
+/// Shape    Core: `bool keep_dial(entered, pause)` opens one connection if one is wanted (false: nothing to do); calls `entered()` once
+///                it has a permit, and `pause(not_before)` when opening failed, while it still has it
+///                `void keep_chore(link&)` carries one out
+///                `time_point keep_up()` scans, and says when to scan next, in steady_clock's time
+/// Locks    `mutex_` guards everything here and is never held while the core is called.
+///          A worker inside the core either holds a permit, which keeps the core alive, or is counted in `visiting_`, for which
+///          stop() waits; so no worker touches a core that is gone.
+template <class Core>
+class crew : public std::enable_shared_from_this<crew<Core>> {
+public:
+    crew(Core& core, unsigned max_dials, duration patience) noexcept : core_{&core}, max_dials_{max_dials}, patience_{patience} {}
+
+    /// Makes sure that there is a worker. Throws std::system_error if the first thread cannot be had.
+    void start() {
+        const std::unique_lock lock{mutex_};
+        if (!stop_ && workers_.empty()) add_worker();
+    }
+
+    /// False: the pool is gone, nobody will come by; do it yourself.
+    [[nodiscard]] bool post(link& l) noexcept {
+        const std::scoped_lock lock{mutex_};
+        if (stop_) return false;
+        chores_.push(l);
+        wake_one();
+        return true;
+    }
+    /// A connection may be wanted.
+    void poke() noexcept {
+        const std::scoped_lock lock{mutex_};
+        dial_wanted_ = true;
+        wake_one();
+    }
+
+    /// The pool is going. Afterwards no worker touches the core unless it holds a permit. What was not done is left in next().
+    void stop() noexcept {
+        std::unique_lock lock{mutex_};
+        stop_ = true;
+        changed_.notify_all();
+        const auto self = std::this_thread::get_id();
+        unsigned own = 0;
+        for (const auto& w : workers_) own += w->thread.get_id() == self ? 1U : 0U;
+        gone_.wait(lock, [&] { return visiting_ <= own; });
+        gone_.wait_for(lock, patience_, [&] { return alive_ <= own; });
+        for (auto& w : workers_) {
+            if (w->done && w->thread.get_id() != self) {
+                lock.unlock();
+                w->thread.join(); // has left the loop: only its last instructions are to come
+                lock.lock();
+            } else {
+                w->thread.detach();
+            }
+        }
+        workers_.clear();
+    }
+    [[nodiscard]] link* next() noexcept {
+        const std::scoped_lock lock{mutex_};
+        return chores_.pop();
+    }
+
+private:
+    struct worker {
+        std::thread thread;
+        bool done = false;
+    };
+
+    void wake_one() noexcept {
+        if (parked_ != 0) changed_.notify_one();
+    }
+
+    void add_worker() {
+        auto w = std::make_shared<worker>();
+        workers_.reserve(workers_.size() + 1);
+        w->thread = std::thread{[self = this->shared_from_this(), w] { self->run(*w); }};
+        workers_.push_back(w);
+        ++alive_;
+    }
+
+    /// Before a worker disappears into a driver call somebody else must be there for the rest.
+    void ensure_spare() noexcept {
+        if (stop_ || parked_ != 0 || workers_.size() > max_dials_) return;
+        try {
+            add_worker();
+        } catch (...) { // no thread to be had: the others do what they can, and the next call tries again
+        }
+    }
+
+    void run(worker& me) noexcept {
+        std::unique_lock lock{mutex_};
+        while (!stop_) {
+            if (link* const l = chores_.pop()) {
+                ensure_spare();
+                lock.unlock();
+                core_->keep_chore(*l);
+                lock.lock();
+            } else if (dial_wanted_ && dialling_ < max_dials_ && now() >= dial_at_) {
+                ensure_spare();
+                dial_wanted_ = false; // before the core is asked, so that no poke meanwhile is lost
+                ++dialling_;
+                ++visiting_;
+                lock.unlock();
+                const bool dialled = core_->keep_dial([&]() noexcept { // has a permit now; there may be need for one more
+                    lock.lock();
+                    leave();
+                    dial_wanted_ = true;
+                    wake_one();
+                    lock.unlock();
+                }, [&](time_point not_before) noexcept { // while it still has it
+                    const std::scoped_lock again{mutex_};
+                    dial_at_ = not_before;
+                });
+                lock.lock();
+                --dialling_;
+                if (dialled) dial_wanted_ = true;
+                else leave();
+            } else if (now() >= scan_at_) {
+                scan_at_ = time_point::max(); // nobody else scans meanwhile
+                ++visiting_;
+                lock.unlock();
+                const time_point at = core_->keep_up();
+                lock.lock();
+                leave();
+                if (at < scan_at_) scan_at_ = at;
+                if (parked_ != 0) changed_.notify_one();
+            } else {
+                ++parked_;
+                const time_point until = dial_wanted_ && dialling_ < max_dials_ && dial_at_ < scan_at_ ? dial_at_ : scan_at_;
+                if (until == time_point::max()) changed_.wait(lock);
+                else changed_.wait_until(lock, until);
+                --parked_;
+            }
+        }
+        me.done = true;
+        --alive_;
+        gone_.notify_all();
+    }
+    void leave() noexcept {
+        --visiting_;
+        gone_.notify_all();
+    }
+    [[nodiscard]] static time_point now() noexcept { return std::chrono::steady_clock::now(); }
+
+    std::mutex mutex_;
+    std::condition_variable changed_; ///< something to do, or stop
+    std::condition_variable gone_;    ///< a worker left the core, or ended
+    Core* core_;
+    chore_list chores_;
+    std::vector<std::shared_ptr<worker>> workers_;
+    time_point scan_at_ = time_point::min();
+    time_point dial_at_ = time_point::min(); ///< backoff: not before
+    unsigned max_dials_;
+    unsigned parked_ = 0;
+    unsigned dialling_ = 0;
+    unsigned visiting_ = 0; ///< workers inside the core without a permit
+    unsigned alive_ = 0;
+    duration patience_;
+    bool dial_wanted_ = false;
+    bool stop_ = false;
+};
+
+} // namespace cenote::detail

@@ -1,0 +1,252 @@
+// Distributed under the Boost Software License, Version 1.0. See LICENSE.
+#pragma once
+
+#include <cenote/detail/core.hpp>
+#include <cenote/detail/lifecycle.hpp>
+#include <cenote/detail/shell/close.hpp>
+#include <cenote/detail/shell/dial.hpp>
+#include <cenote/detail/shell/events.hpp>
+#include <cenote/detail/shell/give_back.hpp>
+#include <cenote/detail/shell/inspect.hpp>
+
+#include <exception>
+#include <optional>
+#include <source_location>
+#include <thread>
+#include <utility>
+
+/// How leases begin.
+namespace cenote::detail::shell {
+
+/// How long an acquire may take. The clock is not read before something has to wait or to be tested.
+class budget {
+public:
+    explicit constexpr budget(timeout t) noexcept : length_{t.length()} {}
+    explicit constexpr budget(deadline d) noexcept : at_{d.at()}, fixed_{true} {}
+    /// Takes what is there, tests it, opens one if callers dial; waits for nobody.
+    [[nodiscard]] static constexpr budget none() noexcept {
+        budget b{timeout{duration::zero()}};
+        b.tries_ = true;
+        return b;
+    }
+
+    /// The end, for an acquire that looks at the clock for the first time now. It stays the same from then on.
+    [[nodiscard]] constexpr time_point until(time_point now) noexcept {
+        if (!fixed_) {
+            at_ = length_ == duration::max() ? time_point::max() : deadline::after(timeout{length_}, now).at();
+            fixed_ = true;
+        }
+        return at_;
+    }
+    /// Whether it may open a connection at `now`.
+    [[nodiscard]] constexpr bool may_dial(time_point now) noexcept { return tries_ || until(now) > now; }
+    /// The deadline of one open.
+    [[nodiscard]] constexpr deadline dial_by(duration connect_limit, time_point now) noexcept {
+        const deadline own = deadline::after(timeout{connect_limit}, now);
+        return tries_ ? own : own.sooner(deadline{until(now)});
+    }
+    /// The deadline of one test with its own limit.
+    [[nodiscard]] constexpr deadline test_by(duration limit, time_point now) noexcept {
+        const duration left = tries_ ? duration::zero() : deadline{until(now)}.remaining(now);
+        return deadline::after(timeout{lifecycle::validation_limit(limit, left)}, now);
+    }
+
+private:
+    duration length_{};
+    time_point at_{};
+    bool fixed_ = false;
+    bool tries_ = false;
+};
+
+template <class Core>
+struct taken {
+    typename Core::slot_type* s = nullptr;
+    errc why = errc::acquire_timeout;
+    duration waited{};
+    std::exception_ptr from_hook{}; ///< what a hook threw, if that is why
+};
+
+/// Whether an idle connection may not be handed out, and why. Driver calls, outside locks.
+template <class Core>
+[[nodiscard]] std::optional<close_reason> unfit(Core& c, typename Core::slot_type& s, budget& b, [[maybe_unused]] time_point now) noexcept {
+    using cfg = typename Core::cfg;
+    using driver_type = typename Core::driver_type;
+    if constexpr (cfg::age::at_checkout) {
+        if (const auto why = lifecycle::end_of_life<lifecycle::moment::checkout>(typename cfg::ages{}, c.values(), s, now)) return why;
+    }
+    const auto failed = [&](close_reason why) {
+        if (why == close_reason::validation) tell_validation_failed(c);
+        else tell_reset_failed(c);
+        return why;
+    };
+    if constexpr (cfg::defers_reset) {
+        if (s.pending) { // the answer of the reset is the test
+            s.pending = false;
+            if constexpr (can_peek<driver_type>) {
+                if (c.driver().peek(s.conn) == liveness::dead) return failed(close_reason::validation);
+            }
+            try {
+                c.driver().reset_finish(s.conn, b.test_by(c.template get<typename cfg::reset>().timeout, Core::sync::now()));
+            } catch (...) {
+                return failed(close_reason::reset_failed);
+            }
+            if (state_of(c, s.conn) != session_state::idle) return failed(close_reason::reset_failed);
+            return std::nullopt;
+        }
+    }
+    if constexpr (cfg::validation::peeks || cfg::validation::pings) {
+        auto&& validation = c.template get<typename cfg::validation>();
+        probe test = lifecycle::test_before_use(validation, s, now);
+        if constexpr (can_peek<driver_type>) {
+            if (test == probe::peek) {
+                const liveness seen = c.driver().peek(s.conn);
+                if (seen == liveness::quiet) return std::nullopt;
+                if (seen == liveness::dead || !can_ping<driver_type>) return failed(close_reason::validation);
+                test = probe::ping;
+            }
+        }
+        if constexpr (can_ping<driver_type>) {
+            if (test == probe::ping) {
+                try {
+                    c.driver().ping(s.conn, b.test_by(validation.limit(), Core::sync::now()));
+                } catch (...) {
+                    return failed(close_reason::validation);
+                }
+            }
+        }
+    }
+    return std::nullopt;
+}
+
+/// The last steps of an acquire that has its connection.
+template <class Core>
+[[nodiscard]] inline taken<Core> hand_out(Core& c, typename Core::slot_type& s, const std::source_location& where, acquired_event e, [[maybe_unused]] time_point now) noexcept {
+    using cfg = typename Core::cfg;
+    if constexpr (cfg::fact_list::size != 0) static_cast<typename cfg::facts&>(s).lease(now, where);
+    if constexpr (has_hook<on_acquire, Core>) {
+        try {
+            run_hooks<on_acquire>(c, s.conn);
+        } catch (...) {
+            taken<Core> out{.why = errc::hook_failed, .waited = e.waited, .from_hook = std::current_exception()};
+            tell_refused(c, {errc::hook_failed, e.waited});
+            give_back<Core>(s);
+            return out;
+        }
+    }
+    if constexpr (cfg::sinks::size != 0) tell_acquired(c, e);
+    return {.s = &s};
+}
+
+/// Whether this thread holds a lease of this pool.
+template <class Core>
+[[nodiscard]] bool holds_already(Core& c) noexcept {
+    const auto self = std::this_thread::get_id();
+    bool found = false;
+    c.slots().each([&](typename Core::slot_type& s) { found = found || s.owner.load(std::memory_order_relaxed) == self; });
+    return found;
+}
+
+template <class Core>
+[[nodiscard]] taken<Core> refuse(Core& c, errc why, duration waited, std::exception_ptr from_hook = nullptr) noexcept {
+    tell_waited(c, waited);
+    tell_refused(c, {why, waited});
+    return {.why = why, .waited = waited, .from_hook = std::move(from_hook)};
+}
+
+/// Everything but taking an idle connection that needs no closing: `found` is an unfit one that has to go, or null.
+template <class Core>
+[[nodiscard, gnu::noinline]] taken<Core> acquire_slowly(Core& c, budget b, const typename Core::stop_token& stop, const std::source_location& where,
+                                                        typename Core::slot_type* found, close_reason end) noexcept {
+    using cfg = typename Core::cfg;
+    using sync = typename Core::sync;
+    const time_point began = sync::now();
+    typename Core::desk_type::node n;
+    n.since = began;
+    n.dials = b.may_dial(began);
+    const auto poke = [&c]() noexcept { c.keeper().poke(); };
+    if constexpr (cfg::threads) {
+        try {
+            c.keeper().start();
+        } catch (const std::exception& e) {
+            dialled ignored;
+            note_failure(c, std::make_exception_ptr(driver_error{error_class::other, std::string{"cannot start the background thread: "} + e.what()}), duration::zero(), ignored);
+        }
+    }
+    errc why = errc::acquire_timeout;
+    bool rejected = false;
+    for (;;) {
+        bool fresh = false;
+        if (found == nullptr) {
+            if constexpr (!cfg::threads && Core::has_chores) run_chores(c); // perhaps that frees or cleans one
+            link* const l = c.take(n, c.waiting(), b.until(began), stop, why, poke);
+            if (l == nullptr) {
+                if (rejected && why == errc::acquire_timeout) why = errc::validation_failed;
+                return refuse(c, why, sync::now() - began);
+            }
+            found = &Core::slot_of(*l);
+            if (found->open) {
+                if constexpr (!cfg::tests_at_checkout) break;
+                else {
+                    const auto verdict = unfit(c, *found, b, cfg::clock_at_checkout ? c.age_now() : time_point{});
+                    if (!verdict) break;
+                    end = *verdict;
+                }
+            }
+        }
+        if constexpr (cfg::caller_dials) {
+            // An unfit connection's permit is kept: this acquire has had its turn.
+            const time_point now = sync::now();
+            if (found->open) {
+                end_connection(c, *found, end);
+                c.redial();
+            }
+            if (!b.may_dial(now)) {
+                after_retire(&c, c.retire_unopened(*found), c.hold_keeper());
+                return refuse(c, errc::acquire_timeout, now - began);
+            }
+            dialled d = dial(c, *found, b.dial_by(c.connect_limit(), now));
+            if (!d.ok) {
+                after_retire(&c, c.retire_unopened(*found), c.hold_keeper());
+                return refuse(c, d.why, sync::now() - began, std::move(d.from_hook));
+            }
+            c.dialled();
+            fresh = true;
+        }
+        if (fresh) {
+            const duration waited = sync::now() - began;
+            tell_waited(c, waited);
+            return hand_out(c, *found, where, {waited, true}, cfg::clock_at_lease ? c.age_now() : time_point{});
+        }
+        // Somebody else dials: the unfit one goes, and this acquire keeps its place at the front.
+        c.leave();
+        close_later(c, *std::exchange(found, nullptr), end);
+        rejected = true;
+        n.again = true;
+    }
+    const duration waited = sync::now() - began;
+    tell_waited(c, waited);
+    return hand_out(c, *found, where, {waited, false}, cfg::clock_at_lease ? c.age_now() : time_point{});
+}
+
+/// Takes a connection: the hot path of the library.
+template <class Core>
+[[nodiscard]] inline taken<Core> acquire(Core& c, budget b, const typename Core::stop_token& stop, const std::source_location& where) noexcept {
+    using cfg = typename Core::cfg;
+    if constexpr (cfg::nesting::watches) {
+        if (holds_already(c)) {
+            tell_nested(c);
+            if constexpr (cfg::nesting::refuses) return refuse(c, errc::nested_acquire, duration::zero());
+        }
+    }
+    link* const l = c.try_take();
+    if (l == nullptr) [[unlikely]] return acquire_slowly(c, b, stop, where, nullptr, close_reason::validation);
+    typename Core::slot_type& s = Core::slot_of(*l);
+    time_point now{};
+    if constexpr (cfg::clock_at_checkout || cfg::clock_at_lease) now = c.age_now();
+    if constexpr (cfg::tests_at_checkout) {
+        if (const auto why = unfit(c, s, b, now)) [[unlikely]] return acquire_slowly(c, b, stop, where, &s, *why);
+    }
+    return hand_out(c, s, where, {duration::zero(), false}, now);
+}
+
+} // namespace cenote::detail::shell

@@ -1,0 +1,129 @@
+// Distributed under the Boost Software License, Version 1.0. See LICENSE.
+#pragma once
+
+#include <cenote/detail/core.hpp>
+#include <cenote/detail/shell/events.hpp>
+
+#include <utility>
+
+/// How connections end.
+namespace cenote::detail::shell {
+
+/// After a permit was given up: the last one out frees the core; if somebody waits to dial, housekeeping is told. `keeper` was
+/// held before the permit was given up, because the core may be gone by now.
+template <class Core>
+void after_retire(Core* c, retired r, auto&& keeper) noexcept {
+    if (r == retired::last) {
+        if constexpr (!Core::cfg::embedded) delete c;
+    } else if (r == retired::wanted) {
+        if constexpr (Core::cfg::threads) keeper->poke();
+        else (void)keeper;
+    }
+}
+
+/// Closes the connection; the slot keeps its permit.
+template <class Core>
+void end_connection(Core& c, typename Core::slot_type& s, close_reason why) noexcept {
+    run_on_close(c, s.conn, why);
+    c.driver().close(s.conn);
+    s.vacate();
+    tell_closed(c, {why});
+}
+
+/// Closes a slot that counts as leaving, here and now. The core may be gone afterwards.
+template <class Core>
+void close_in_place(Core& c, typename Core::slot_type& s, close_reason why) noexcept {
+    auto keeper = c.hold_keeper();
+    end_connection(c, s, why);
+    after_retire(&c, c.retire(s), keeper);
+}
+
+/// Closes a slot that counts as leaving where nobody waits for it: on the background thread, or, under `manual`, when somebody has time.
+template <class Core>
+void close_later(Core& c, typename Core::slot_type& s, close_reason why) noexcept {
+    if constexpr (Core::has_chores) {
+        s.mark = {chore::close, why};
+        auto keeper = c.hold_keeper();
+        if (!keeper->post(s)) close_in_place(c, s, why);
+    } else {
+        close_in_place(c, s, why);
+    }
+}
+
+/// Closes a chain of slots in place.
+template <class Core>
+void close_chain(Core& c, link* first, close_reason why) noexcept {
+    while (first != nullptr) {
+        typename Core::slot_type& s = Core::slot_of(*std::exchange(first, first->next));
+        close_in_place(c, s, why);
+    }
+}
+
+/// Why a connection that the desk does not want goes.
+template <class Core>
+[[nodiscard]] close_reason excess_reason(Core& c) noexcept {
+    return c.is_closed() ? close_reason::shutdown : close_reason::overflow;
+}
+
+/// Gives a clean connection to the desk; the core may be gone afterwards.
+template <class Core>
+void settle(Core& c, typename Core::slot_type& s) noexcept {
+    if (c.give(s, c.waiting()) == fate::excess) close_later(c, s, excess_reason(c));
+}
+
+/// Does what housekeeping has not got round to. Only while the pool is alive.
+template <class Core>
+bool run_chores(Core& c) noexcept {
+    bool any = false;
+    while (link* const l = c.keeper().next()) {
+        do_chore(c, Core::slot_of(*l));
+        any = true;
+    }
+    return any;
+}
+
+/// Re-homes the leases that are out of a calm pool, so that their returns do not make it acquirable again.
+template <class Core>
+void rehome(Core& c) {
+    using slot_type = typename Core::slot_type;
+    bool out = false;
+    c.slots().each([&](slot_type& s) { out = out || (s.open && !s.rehomed); });
+    if (!out) return;
+    auto* const there = new typename Core::afterlife_type;
+    there->owner = &c;
+    c.slots().each([&](slot_type& s) {
+        if (s.open && !s.rehomed) {
+            s.home = there;
+            s.rehomed = true;
+        }
+    });
+}
+
+/// Closes what has come back to the afterlife of a calm pool.
+template <class Core>
+void close_rehomed(Core& c) noexcept {
+    if constexpr (Core::cfg::calm) {
+        typename Core::afterlife_type* there = nullptr;
+        c.slots().each([&](auto& s) {
+            if (s.rehomed) there = static_cast<typename Core::afterlife_type*>(s.home);
+        });
+        if (there == nullptr) return;
+        while (link* const l = there->pop_locked()) close_in_place(c, Core::slot_of(*l), close_reason::shutdown);
+    }
+}
+
+/// Refuses new acquires, wakes those who wait, closes what is idle. May be called again.
+template <class Core>
+void shut(Core& c) {
+    c.close();
+    if constexpr (!Core::cfg::threads) c.keeper().stop(); // whoever gives back from now on closes
+    close_chain(c, c.extract_all(), close_reason::shutdown);
+    if constexpr (Core::cfg::calm) {
+        close_rehomed(c);
+        rehome(c);
+    } else {
+        run_chores(c);
+    }
+}
+
+} // namespace cenote::detail::shell

@@ -1,0 +1,130 @@
+// Distributed under the Boost Software License, Version 1.0. See LICENSE.
+#pragma once
+
+#include <cenote/detail/core.hpp>
+#include <cenote/detail/shell/close.hpp>
+#include <cenote/detail/shell/events.hpp>
+
+#include <exception>
+#include <memory>
+#include <new>
+#include <utility>
+
+/// How connections begin.
+namespace cenote::detail::shell {
+
+struct dialled {
+    bool ok = false;
+    errc why = errc::connect_failed;
+    bool retryable = false;
+    std::exception_ptr from_hook; ///< what an on_connect hook threw
+};
+
+/// What an exception in flight has to say; never throws.
+[[nodiscard]] inline std::string text_of(const std::exception_ptr& e) noexcept {
+    try {
+        std::rethrow_exception(e);
+    } catch (const std::exception& known) {
+        try {
+            return known.what();
+        } catch (...) {
+            return {};
+        }
+    } catch (...) {
+        return "an exception that is no std::exception"; // 37 characters: allocates, and may end here under memory exhaustion
+    }
+}
+
+template <class Core>
+[[nodiscard]] connect_error describe(Core& c, const std::exception_ptr& e) {
+    connect_error out;
+    try {
+        std::rethrow_exception(e);
+    } catch (const driver_error& known) {
+        out.kind = classify(c.driver(), known);
+        out.native_code = known.native_code();
+        out.sqlstate = known.sqlstate();
+        out.text = known.what();
+    } catch (const std::exception& known) {
+        out.kind = classify(c.driver(), known);
+        out.text = known.what();
+    } catch (...) {
+        out.text = "an exception that is no std::exception";
+    }
+    return out;
+}
+
+/// Records a failure to open; without memory for its text at least its kind.
+template <class Core>
+void note_failure(Core& c, const std::exception_ptr& e, duration took, dialled& out) noexcept {
+    try {
+        auto error = std::make_shared<connect_error>(describe(c, e));
+        out.why = error->kind == error_class::timeout ? errc::connect_timeout : errc::connect_failed;
+        out.retryable = is_retryable(error->kind);
+        tell_open_failed(c, {took, *error});
+        if constexpr (Core::keeps_log) c.log().failed(std::move(error));
+    } catch (...) {
+        out.why = errc::out_of_memory;
+        out.retryable = true;
+    }
+}
+
+/// Opens a connection into a slot that has a permit, and sets it up. Any failure is recorded and leaves the slot vacant.
+template <class Core>
+[[nodiscard]] dialled dial(Core& c, typename Core::slot_type& s, deadline by) noexcept {
+    dialled out;
+    const time_point began = Core::sync::now();
+    try {
+        ::new (static_cast<void*>(&s.conn)) typename Core::connection_type(c.driver().open(by));
+    } catch (...) {
+        note_failure(c, std::current_exception(), Core::sync::now() - began, out);
+        return out;
+    }
+    s.open = true;
+    if constexpr (Core::cfg::fact_list::size != 0) {
+        static_cast<typename Core::cfg::facts&>(s).open({.now = c.age_now(), .random = c.random()});
+    }
+    const duration took = Core::sync::now() - began;
+    if constexpr (has_hook<on_connect, Core>) {
+        try {
+            run_hooks<on_connect>(c, s.conn);
+        } catch (...) {
+            out.from_hook = std::current_exception();
+            out.why = errc::hook_failed;
+            end_connection(c, s, close_reason::setup_failed);
+            if constexpr (!Core::cfg::caller_dials) {
+                note_failure(c, out.from_hook, took, out);
+                out.why = errc::connect_failed;
+            }
+            return out;
+        }
+    }
+    out.ok = true;
+    if constexpr (Core::keeps_log) c.log().succeeded();
+    tell_opened(c, {took});
+    return out;
+}
+
+/// One dial on behalf of whoever waits, on a housekeeping thread. False: nobody wants one.
+template <class Core>
+bool dial_for_waiters(Core& c, auto&& entered, auto&& pause) noexcept {
+    link* const l = c.demand(c.min(), c.min_idle());
+    if (l == nullptr) return false;
+    entered();
+    typename Core::slot_type& s = Core::slot_of(*l);
+    const dialled d = dial(c, s, deadline::after(c.connect_limit(), Core::sync::now()));
+    auto keeper = c.hold_keeper();
+    if (d.ok) {
+        if (c.give_opened(s, c.waiting()) == fate::excess) close_in_place(c, s, excess_reason(c));
+        return true;
+    }
+    if constexpr (Core::cfg::threads) {
+        const double fraction = static_cast<double>(c.random()) / 4294967296.0;
+        pause(deadline::after(c.backoff_pause(c.log().failures(), fraction), clock::steady::now()).at());
+        if (!d.retryable) c.refuse_all(d.why);
+    }
+    after_retire(&c, c.retire_unopened(s), keeper);
+    return true;
+}
+
+} // namespace cenote::detail::shell

@@ -1,0 +1,209 @@
+// Distributed under the Boost Software License, Version 1.0. See LICENSE.
+#pragma once
+
+#include <cenote/detail/core.hpp>
+#include <cenote/detail/lifecycle.hpp>
+#include <cenote/detail/shell/close.hpp>
+#include <cenote/detail/shell/events.hpp>
+#include <cenote/detail/shell/inspect.hpp>
+
+#include <utility>
+
+/// How leases end.
+namespace cenote::detail::shell {
+
+template <class Core>
+[[nodiscard]] session_state state_of(Core& c, typename Core::connection_type& conn) noexcept {
+    if constexpr (can_tell_state<typename Core::driver_type>) return c.driver().state(conn);
+    else return session_state::idle;
+}
+
+/// Carries out a clean-up within `by`. False: it failed, and the connection is of no more use.
+template <class Core>
+[[nodiscard]] bool clean(Core& c, typename Core::slot_type& s, chore what, deadline by) noexcept {
+    using driver_type = typename Core::driver_type;
+    const auto roll_back = [&] {
+        if constexpr (can_rollback<driver_type>) c.driver().rollback(s.conn, by);
+        else if constexpr (can_reset<driver_type>) c.driver().reset(s.conn, by);
+    };
+    try {
+        switch (what) {
+        case chore::rollback: roll_back(); break;
+        case chore::reset:
+            if constexpr (can_reset<driver_type>) c.driver().reset(s.conn, by);
+            break;
+        case chore::script:
+            if constexpr (Core::cfg::reset::executes) {
+                if (state_of(c, s.conn) != session_state::idle) roll_back();
+                c.driver().execute(s.conn, c.template get<typename Core::cfg::reset>().what.sql, by);
+            }
+            break;
+        case chore::none:
+        case chore::close: break;
+        }
+    } catch (...) {
+        tell_reset_failed(c);
+        return false;
+    }
+    if (state_of(c, s.conn) == session_state::idle) return true;
+    tell_reset_failed(c);
+    return false;
+}
+
+[[nodiscard]] constexpr chore chore_for(cleanup what) noexcept {
+    return what == cleanup::rollback ? chore::rollback : what == cleanup::reset ? chore::reset : chore::script;
+}
+
+/// Housekeeping's half of close_later() and of `background{…}`. The core may be gone afterwards.
+template <class Core>
+void do_chore(Core& c, typename Core::slot_type& s) noexcept {
+    if constexpr (Core::has_chores) {
+        const chore_mark mark = std::exchange(s.mark, {});
+        if (mark.what == chore::close) {
+            close_in_place(c, s, mark.why);
+            return;
+        }
+        if constexpr (Core::cfg::resets) {
+            const duration limit = c.template get<typename Core::cfg::reset>().timeout;
+            const bool ok = clean(c, s, mark.what, deadline::after(limit, Core::sync::now()));
+            c.count_resetting(-1);
+            if (ok && c.give(s, c.waiting()) == fate::kept) return;
+            if (!ok) c.leave();
+            close_in_place(c, s, ok ? excess_reason(c) : close_reason::reset_failed);
+        }
+    }
+}
+
+/// What the reset policy wants done, done in its way. The core may be gone afterwards.
+template <class Core>
+void tidy(Core& c, typename Core::slot_type& s, cleanup what) noexcept {
+    using reset = typename Core::cfg::reset;
+    if (what == cleanup::none) {
+        settle(c, s);
+        return;
+    }
+    if (what == cleanup::close) {
+        c.leave();
+        close_later(c, s, close_reason::broken);
+        return;
+    }
+    if constexpr (Core::cfg::defers_reset) {
+        if (c.driver().reset_start(s.conn)) {
+            s.pending = true;
+            settle(c, s);
+            return;
+        }
+        tell_reset_failed(c);
+        c.leave();
+        close_later(c, s, close_reason::reset_failed);
+    } else if constexpr (is_at_return<reset>) {
+        c.count_resetting(+1);
+        const bool ok = clean(c, s, chore_for(what), deadline::after(c.template get<reset>().timeout, Core::sync::now()));
+        c.count_resetting(-1);
+        if (ok) {
+            settle(c, s);
+        } else {
+            c.leave();
+            close_later(c, s, close_reason::reset_failed);
+        }
+    } else {
+        s.mark = {chore_for(what), close_reason::reset_failed};
+        c.count_resetting(+1);
+        auto keeper = c.hold_keeper();
+        if (keeper->post(s)) return;
+        c.count_resetting(-1);
+        c.leave();
+        close_in_place(c, s, close_reason::shutdown);
+    }
+}
+
+/// The whole of a give back for pools that have anything to do there.
+template <class Core>
+void give_back_checked(typename Core::slot_type& s) noexcept {
+    using cfg = typename Core::cfg;
+    Core& c = Core::of(s);
+    time_point now{};
+    if constexpr (cfg::clock_at_return) now = c.age_now();
+
+    bool usable = true;
+    if constexpr (has_hook<on_give_back, Core>) {
+        try {
+            run_hooks<on_give_back>(c, s.conn);
+        } catch (...) {
+            c.swallow();
+            usable = false;
+        }
+    }
+    cleanup what = cleanup::none;
+    bool dirty = false;
+    if constexpr (cfg::resets) {
+        const session_state state = state_of(c, s.conn);
+        dirty = lifecycle::is_dirty(state);
+        what = c.template get<typename cfg::reset>().what.choose(state);
+        if (dirty) tell_dirty(c);
+    }
+    if constexpr (cfg::records_holder) report_return(c, s);
+    if constexpr (cfg::times_leases) {
+        tell_returned(c, {now - s.leased, dirty});
+    } else if constexpr (cfg::sinks::size != 0) {
+        tell_returned(c, {duration::zero(), dirty});
+    }
+    if constexpr (cfg::fact_list::size != 0) static_cast<typename cfg::facts&>(s).returned(now);
+
+    if (!usable) {
+        c.leave();
+        close_later(c, s, close_reason::broken);
+        return;
+    }
+    if constexpr (cfg::age::at_return) {
+        if (const auto why = lifecycle::end_of_life<lifecycle::moment::give_back>(typename cfg::ages{}, c.values(), s, now)) {
+            c.leave();
+            close_later(c, s, *why);
+            return;
+        }
+    }
+    tidy(c, s, what);
+}
+
+/// Ends a lease: never throws, never allocates, waits only under `at_return`.
+template <class Core>
+inline void give_back(typename Core::slot_type& s) noexcept {
+    if constexpr (Core::cfg::works_at_return) {
+        give_back_checked<Core>(s);
+    } else if constexpr (Core::cfg::calm) {
+        (void)s.home->push(s); // a calm set takes everything
+    } else {
+        settle(Core::of(s), s);
+    }
+}
+
+/// Ends a lease whose connection nobody may use again.
+template <class Core>
+void discard(typename Core::slot_type& s) noexcept {
+    Core& c = Core::of(s);
+    if constexpr (Core::cfg::records_holder) report_return(c, s);
+    if constexpr (Core::cfg::fact_list::size != 0) {
+        static_cast<typename Core::cfg::facts&>(s).returned(Core::cfg::clock_at_return ? c.age_now() : time_point{});
+    }
+    c.leave();
+    if constexpr (Core::cfg::threads) close_later(c, s, close_reason::discarded);
+    else close_in_place(c, s, close_reason::discarded);
+}
+
+/// Ends a lease by taking the connection away from the pool.
+template <class Core>
+[[nodiscard]] typename Core::connection_type detach(typename Core::slot_type& s) {
+    typename Core::connection_type taken{std::move(s.conn)}; // if this throws, the lease is as it was
+    Core& c = Core::of(s);
+    auto keeper = c.hold_keeper();
+    if constexpr (Core::cfg::records_holder) report_return(c, s);
+    if constexpr (Core::cfg::fact_list::size != 0) {
+        static_cast<typename Core::cfg::facts&>(s).returned(Core::cfg::clock_at_return ? c.age_now() : time_point{});
+    }
+    s.vacate();
+    tell_detached(c);
+    after_retire(&c, c.retire_detached(s), keeper);
+    return taken;
+}
+
+} // namespace cenote::detail::shell

@@ -1,0 +1,132 @@
+// Distributed under the Boost Software License, Version 1.0. See LICENSE.
+#pragma once
+
+#include <cenote/detail/core.hpp>
+#include <cenote/detail/shell/events.hpp>
+#include <cenote/error.hpp>
+#include <cenote/stats.hpp>
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+/// Looking at a pool from any thread.
+namespace cenote::detail::shell {
+
+/// Reads who holds a slot; empty if nobody does, or if it changed hands meanwhile.
+template <class Core>
+[[nodiscard]] std::optional<lease_info> read_holder(typename Core::slot_type& s, std::uint64_t id, time_point now, std::uint64_t* epoch = nullptr) noexcept {
+    const std::uint64_t before = s.epoch.load(std::memory_order_acquire);
+    if (before % 2 == 0) return std::nullopt;
+    // Acquire loads, so that the epoch is read again after them.
+    const time_point since{duration{s.since.load(std::memory_order_acquire)}};
+    lease_info info{.id = id,
+                    .age = now > since ? now - since : duration::zero(),
+                    .where = s.where.load(std::memory_order_acquire),
+                    .thread = s.thread.load(std::memory_order_acquire),
+                    .tag = s.tag.load(std::memory_order_acquire)};
+    if (s.epoch.load(std::memory_order_relaxed) != before) return std::nullopt;
+    if (epoch != nullptr) *epoch = before;
+    return info;
+}
+
+/// Every lease that is out, oldest first. Empty without `leak_threshold`.
+template <class Core>
+[[nodiscard]] std::vector<lease_info> holders(Core& c) {
+    std::vector<lease_info> out;
+    if constexpr (Core::cfg::records_holder) {
+        const time_point now = c.age_now();
+        std::uint64_t id = 0;
+        c.slots().each([&](typename Core::slot_type& s) {
+            if (const auto info = read_holder<Core>(s, id, now)) out.push_back(*info);
+            ++id;
+        });
+        std::sort(out.begin(), out.end(), [](const lease_info& a, const lease_info& b) { return a.age != b.age ? a.age > b.age : a.id < b.id; });
+    }
+    return out;
+}
+
+/// A lease that was reported as a suspected leak is back.
+template <class Core>
+void report_return(Core& c, typename Core::slot_type& s) noexcept {
+    if (s.reported.load(std::memory_order_relaxed) != s.epoch.load(std::memory_order_relaxed)) return;
+    std::uint64_t id = 0, at = 0;
+    c.slots().each([&](typename Core::slot_type& other) {
+        if (&other == &s) id = at;
+        ++at;
+    });
+    if (const auto info = read_holder<Core>(s, id, c.age_now())) tell_leak(c, *info, true);
+}
+
+/// Reports leases that passed the threshold since the last scan. Returns when the next one will.
+template <class Core>
+time_point report_leaks(Core& c, time_point now) noexcept {
+    time_point next = time_point::max();
+    const duration after = c.template get<typename Core::cfg::leak>().after;
+    std::uint64_t id = 0;
+    c.slots().each([&](typename Core::slot_type& s) {
+        std::uint64_t epoch = 0;
+        if (const auto info = read_holder<Core>(s, id++, now, &epoch)) {
+            std::uint64_t reported = s.reported.load(std::memory_order_relaxed);
+            if (info->age < after) {
+                next = std::min(next, deadline::after(after - info->age, now).at());
+            } else if (reported != epoch && s.reported.compare_exchange_strong(reported, epoch, std::memory_order_relaxed)) {
+                tell_leak(c, *info, false);
+            }
+        }
+    });
+    return next;
+}
+
+template <class Core>
+[[nodiscard]] pool_stats stats(Core& c) noexcept {
+    const census now = c.count();
+    pool_stats out;
+    out.total = now.used;
+    out.idle = now.idle;
+    out.opening = now.opening;
+    out.closing = now.leaving;
+    out.pending = now.waiting;
+    out.max = now.max;
+    const unsigned others = now.idle + now.opening + now.leaving;
+    const unsigned busy = now.used > others ? now.used - others : 0;
+    out.resetting = std::min(c.resetting(), busy);
+    out.used = busy - out.resetting;
+    if constexpr (Core::cfg::counts_leases) {
+        c.slots().each([&](typename Core::slot_type& s) { out.leases += s.leases.load(std::memory_order_relaxed); });
+    }
+    tell(c, [&](auto& sink) requires requires { sink.fill(out); } { sink.fill(out); });
+    out.swallowed = c.swallowed();
+    return out;
+}
+
+/// What a failed operation has to say. Never throws: without memory the code goes alone.
+template <class Core>
+[[nodiscard]] failure explain(Core& c, errc why, duration waited, const std::string& detail) noexcept {
+    failure out{make_error_code(why), nullptr};
+    try {
+        auto found = std::make_shared<evidence>();
+        found->pool = c.name();
+        const pool_stats now = stats(c);
+        found->max = static_cast<unsigned>(now.max);
+        found->used = static_cast<unsigned>(now.used);
+        found->idle = static_cast<unsigned>(now.idle);
+        found->opening = static_cast<unsigned>(now.opening);
+        found->waiting = static_cast<unsigned>(now.pending);
+        found->waited = waited;
+        found->detail = detail;
+        found->holders = holders(c);
+        if (found->holders.size() > 5) found->holders.resize(5);
+        if constexpr (Core::keeps_log) {
+            if (const auto last = c.log().last()) found->last_connect_error = *last;
+        }
+        out.why = std::move(found);
+    } catch (...) { // out of memory: the code is right, the story is missing
+    }
+    return out;
+}
+
+} // namespace cenote::detail::shell

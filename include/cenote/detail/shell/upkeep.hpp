@@ -1,0 +1,81 @@
+// Distributed under the Boost Software License, Version 1.0. See LICENSE.
+#pragma once
+
+#include <cenote/detail/core.hpp>
+#include <cenote/detail/lifecycle.hpp>
+#include <cenote/detail/shell/close.hpp>
+#include <cenote/detail/shell/dial.hpp>
+#include <cenote/detail/shell/inspect.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+/// What happens without anybody asking.
+namespace cenote::detail::shell {
+
+/// Closes idle connections that have reached their end; `Sparing`: only down to `min_idle` and `min`.
+template <bool Sparing, class Core>
+void retire_idle(Core& c, time_point now) noexcept {
+    using cfg = typename Core::cfg;
+    const auto ended = [&](link& l) noexcept {
+        return lifecycle::end_of_idling<Sparing>(typename cfg::ages{}, c.values(), Core::slot_of(l), now);
+    };
+    link* out = c.extract([&](link& l) noexcept { return ended(l).has_value(); }, Sparing ? c.min_idle() : 0, Sparing ? c.min() : 0);
+    while (out != nullptr) {
+        typename Core::slot_type& s = Core::slot_of(*std::exchange(out, out->next));
+        close_later(c, s, ended(s).value_or(close_reason::idle));
+    }
+}
+
+/// How often to look even if nothing known is due: what becomes idle or leased later is not known now.
+template <class Core>
+[[nodiscard]] duration scan_period(Core& c) noexcept {
+    duration period = std::chrono::seconds{30};
+    const auto shorten = [&](const auto& policy) {
+        if constexpr (requires { { policy.after } -> std::convertible_to<duration>; }) period = std::min(period, duration{policy.after});
+    };
+    [&]<class... A>(list<A...>) { (shorten(c.template get<A>()), ...); }(typename Core::cfg::ages{});
+    shorten(c.template get<typename Core::cfg::leak>());
+    if (c.min() != 0 || c.min_idle() != 0) period = std::min(period, duration{std::chrono::seconds{1}});
+    return std::max(period, duration{std::chrono::milliseconds{10}});
+}
+
+/// Retires, reports and refills; returns when to come again, by the pool's age clock.
+template <class Core>
+time_point scan(Core& c, time_point now) noexcept {
+    using cfg = typename Core::cfg;
+    time_point next = deadline::after(scan_period(c), now).at();
+    if constexpr (cfg::age::while_idle) {
+        retire_idle<false>(c, now);
+        retire_idle<true>(c, now);
+        c.each_idle([&](link& l) noexcept { next = std::min(next, lifecycle::next_due(typename cfg::ages{}, c.values(), Core::slot_of(l))); });
+        if (next <= now) next = deadline::after(scan_period(c), now).at(); // what is spared for min_idle stays due
+    }
+    if constexpr (cfg::leak::records) next = std::min(next, report_leaks(c, now));
+    if constexpr (cfg::threads) {
+        if (c.wanted(c.min(), c.min_idle())) c.keeper().poke();
+    }
+    return next;
+}
+
+/// One turn of housekeeping by hand: pending clean-up, scan, and under `manual` opening what `min` and `min_idle` want.
+template <class Core>
+time_point maintain(Core& c, time_point now) noexcept {
+    run_chores(c);
+    const time_point next = scan(c, now);
+    run_chores(c); // what the scan found
+    if constexpr (!Core::cfg::threads && !Core::cfg::embedded) {
+        while (link* const l = c.demand(c.min(), c.min_idle())) {
+            typename Core::slot_type& s = Core::slot_of(*l);
+            if (!dial(c, s, deadline::after(c.connect_limit(), Core::sync::now())).ok) {
+                after_retire(&c, c.retire_unopened(s), c.hold_keeper());
+                break;
+            }
+            if (c.give_opened(s, c.waiting()) == fate::excess) close_in_place(c, s, excess_reason(c));
+        }
+    }
+    return next;
+}
+
+} // namespace cenote::detail::shell

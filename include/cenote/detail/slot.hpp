@@ -1,0 +1,115 @@
+// Distributed under the Boost Software License, Version 1.0. See LICENSE.
+#pragma once
+
+#include <cenote/detail/idle_set.hpp>
+#include <cenote/stats.hpp>
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <memory>
+#include <new>
+#include <type_traits>
+#include <utility>
+
+namespace cenote::detail {
+
+/// What housekeeping is to do with a slot it has been given.
+enum class chore : unsigned char { none, close, rollback, reset, script };
+
+/// Carried by slots of pools whose returns can make work.
+struct chore_mark {
+    chore what = chore::none;
+    close_reason why = close_reason::broken;
+};
+struct no_chore_mark {};
+
+/// One place for a connection. Threaded by its link; knows its home; carries the facts its pool's policies need. Slots never
+/// move and live as long as the core.
+template <class Home, class Conn, class Facts, class Mark>
+struct slot : link, Facts {
+    slot() noexcept {}
+    ~slot() {
+        if (open) conn.~Conn();
+    }
+    slot(const slot&) = delete;
+    slot& operator=(const slot&) = delete;
+
+    /// Takes the connection out for good.
+    void vacate() noexcept {
+        open = false;
+        conn.~Conn();
+    }
+
+    Home* home = nullptr;
+    union {
+        Conn conn; ///< alive while `open`
+    };
+    [[no_unique_address]] Mark mark{};
+    bool open = false;
+    bool rehomed = false; ///< `home` is an afterlife: the pool was closed while this lease was out
+};
+
+/// Slots on the heap, in chunks that are only ever added.
+template <class Slot>
+class heap_slots {
+public:
+    heap_slots() = default;
+    heap_slots(const heap_slots&) = delete;
+    heap_slots& operator=(const heap_slots&) = delete;
+    ~heap_slots() {
+        for (chunk* c = first_.load(std::memory_order_relaxed); c != nullptr;) delete std::exchange(c, c->next.load(std::memory_order_relaxed));
+    }
+
+    /// Adds n slots and calls `f` with each. Not to be called by two threads at once; throws std::bad_alloc and then adds none.
+    template <class F>
+    void add(unsigned n, F&& f) {
+        if (n == 0) return;
+        auto fresh = std::make_unique<chunk>(n);
+        chunk* const c = fresh.get();
+        for (unsigned i = 0; i < n; ++i) f(c->slots[i]);
+        std::atomic<chunk*>* at = &first_;
+        while (chunk* const next = at->load(std::memory_order_relaxed)) at = &next->next;
+        at->store(fresh.release(), std::memory_order_release);
+        size_ += n;
+    }
+    [[nodiscard]] unsigned size() const noexcept { return size_; }
+
+    /// Safe while another thread adds.
+    template <class F>
+    void each(F&& f) noexcept {
+        for (chunk* c = first_.load(std::memory_order_acquire); c != nullptr; c = c->next.load(std::memory_order_acquire)) {
+            for (unsigned i = 0; i < c->size; ++i) f(c->slots[i]);
+        }
+    }
+
+private:
+    struct chunk {
+        explicit chunk(unsigned n) : slots{new Slot[n]}, size{n} {}
+        std::unique_ptr<Slot[]> slots;
+        std::atomic<chunk*> next{nullptr};
+        unsigned size;
+    };
+    std::atomic<chunk*> first_{nullptr};
+    unsigned size_ = 0;
+};
+
+/// N slots in place.
+template <class Slot, unsigned N>
+class embedded_slots {
+public:
+    template <class F>
+    void add(unsigned, F&& f) {
+        for (Slot& s : slots_) f(s);
+    }
+    [[nodiscard]] static constexpr unsigned size() noexcept { return N; }
+    template <class F>
+    void each(F&& f) noexcept {
+        for (Slot& s : slots_) f(s);
+    }
+
+private:
+    std::array<Slot, N> slots_;
+};
+
+} // namespace cenote::detail

@@ -1,0 +1,503 @@
+// Distributed under the Boost Software License, Version 1.0. See LICENSE.
+#pragma once
+
+#include <cenote/clock.hpp>
+#include <cenote/detail/config.hpp>
+#include <cenote/detail/core.hpp>
+#include <cenote/detail/judge.hpp>
+#include <cenote/detail/shell/acquire.hpp>
+#include <cenote/detail/shell/upkeep.hpp>
+#include <cenote/driver.hpp>
+#include <cenote/error.hpp>
+#include <cenote/fwd.hpp>
+#include <cenote/lease.hpp>
+#include <cenote/policy/profile.hpp>
+#include <cenote/stats.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <concepts>
+#include <cstdio>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <source_location>
+#include <stop_token>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace cenote {
+namespace detail {
+
+/// Stands in for the core of a pool whose policies were refused, so that the one sentence is the one error.
+template <class Driver>
+struct refused_core {
+    struct connection_stub {};
+    template <class D>
+    static auto connection_of(int) -> typename D::connection;
+    template <class D>
+    static connection_stub connection_of(...);
+
+    using connection_type = decltype(connection_of<Driver>(0));
+    using driver_type = Driver;
+    using stop_token = std::stop_token;
+    struct cfg {
+        static constexpr bool embedded = false;
+    };
+    struct slot_type;
+};
+
+template <bool Sound, class Driver, class... P>
+struct pick_core { using type = refused_core<Driver>; };
+template <class Driver, class... P>
+struct pick_core<true, Driver, P...> { using type = core<Driver, typename resolve<Driver, P...>::type>; };
+
+/// The face of a refused pool: everything can be written, nothing can be done.
+template <class Core>
+struct refused_lease {
+    using connection_type = typename Core::connection_type;
+    explicit operator bool() const noexcept;
+    connection_type& operator*() const noexcept;
+    connection_type* operator->() const noexcept;
+    void* native_handle() const;
+    void give_back() noexcept;
+    void discard() noexcept;
+    connection_type detach();
+    void tag(const char*) const noexcept;
+};
+
+template <class R, class Core>
+inline constexpr bool refers_to_lease =
+    std::is_reference_v<R> || std::is_same_v<R, typename Core::connection_type*> || std::is_same_v<R, const typename Core::connection_type*> ||
+    std::is_same_v<R, lease<Core>>;
+
+template <class Core>
+struct handle_type { using type = void; };
+template <class Core>
+    requires has_native_handle<typename Core::driver_type>
+struct handle_type<Core> {
+    using type = decltype(std::declval<typename Core::driver_type&>().native_handle(std::declval<typename Core::connection_type&>()));
+};
+
+/// Gives each stored policy its value: the argument, else the profile's, else its default.
+template <class... A>
+class value_source {
+public:
+    explicit value_source(A&... args) noexcept : args_{args...} {}
+
+    template <class T>
+    [[nodiscard]] T operator()(std::type_identity<T>) const {
+        if constexpr (contains_v<T, list<std::remove_cvref_t<A>...>>) {
+            return T(std::move(std::get<T&>(args_)));
+        } else {
+            return other<T>();
+        }
+    }
+
+private:
+    template <class T>
+    struct wrapped { using type = void; };
+    template <template <class> class When, class What>
+    struct wrapped<When<What>> { using type = What; };
+
+    /// The profile among the arguments that has a T.
+    template <class T, class Profile>
+    static constexpr bool brings = [] {
+        if constexpr (!is_profile_v<Profile>) return false;
+        else return contains_v<T, policies_of<Profile>>;
+    }();
+
+    template <class T>
+    [[nodiscard]] T other() const {
+        using what = typename wrapped<T>::type;
+        if constexpr (std::is_same_v<family_of<T>, family::reset> && !std::is_void_v<what>) {
+            if constexpr (reset_what<what>) {
+                if constexpr (has<what>()) return T{(*this)(std::type_identity<what>{})};
+                else return make<T>();
+            } else {
+                return make<T>();
+            }
+        } else if constexpr ((brings<T, std::remove_cvref_t<A>> || ...)) {
+            return from_profile<T>();
+        } else {
+            return make<T>();
+        }
+    }
+    template <class T>
+    static consteval bool has() { return contains_v<T, list<std::remove_cvref_t<A>...>> || (brings<T, std::remove_cvref_t<A>> || ...); }
+
+    template <class T>
+    [[nodiscard]] T from_profile() const {
+        return std::apply([]<class... X>(X&... args) {
+            T* found = nullptr;
+            std::optional<T> copy;
+            const auto look = [&]<class Y>(Y& y) {
+                if constexpr (brings<T, std::remove_cvref_t<Y>>) copy.emplace(std::get<T>(y.policies().values));
+            };
+            (look(args), ...);
+            (void)found;
+            return T(std::move(*copy));
+        }, args_);
+    }
+
+    template <class T>
+    [[nodiscard]] static T make() {
+        static_assert(std::is_default_constructible_v<T>,
+                      "cenote: a policy named in the pool's type has no default value; pass one to the pool's constructor, see cenote/pool.hpp");
+        return T{};
+    }
+
+    std::tuple<A&...> args_;
+};
+
+template <class X, class... P>
+inline constexpr bool named_in = (std::is_same_v<std::remove_cvref_t<X>, P> || ...);
+
+template <class... X>
+inline constexpr bool all_distinct = unique_of<list<std::remove_cvref_t<X>...>>::type::size == sizeof...(X);
+
+} // namespace detail
+
+/// What close() leaves behind.
+struct close_report {
+    bool drained = false;            ///< every lease came back and every connection is closed
+    unsigned still_out = 0;          ///< connections that are still leased, being opened or cleaned
+    std::vector<lease_info> holders; ///< who holds them, oldest first; only with `leak_threshold`
+};
+
+/// What inspect() sees.
+struct inspection {
+    unsigned leased = 0;             ///< how many leases are out
+    std::vector<lease_info> leases;  ///< who has them, oldest first; only with `leak_threshold`
+};
+
+/// A connection pool: a driver, and policies in any order.
+///
+///     cenote::pool db{cenote::sqlite{"shop.db"}, cenote::bounded{.max = 16}, cenote::max_lifetime{30min}};
+///     auto lease = db.acquire(2s);
+///
+/// | family       | policies (default first)                                              | header                  |
+/// |--------------|-----------------------------------------------------------------------|-------------------------|
+/// | sizing       | `bounded{max 10}` `overflow` `fixed<N>`                               | policy/sizing.hpp       |
+/// | waiting      | `eventually_fair{500us}` `strictly_fair` `barging` `no_wait`          | policy/waiting.hpp      |
+/// | budget       | `acquire_timeout{30s}` `no_acquire_timeout`                           | policy/waiting.hpp      |
+/// | order        | `lifo` `fifo`                                                         | policy/order.hpp        |
+/// | locking      | `with_mutex<std::mutex>` `single_threaded`                            | policy/locking.hpp      |
+/// | housekeeping | `background_thread{max_dials 2}` `manual`                             | policy/housekeeping.hpp |
+/// | connecting   | `connect_timeout{15s}` and `backoff{100ms…30s}`                       | policy/connecting.hpp   |
+/// | age          | `max_lifetime{30min}` and `idle_timeout{10min}`; `max_uses`; `no_…`   | policy/age.hpp          |
+/// | validation   | `peek_after{500ms}` `pre_ping_after` `pre_ping` `no_validation`       | policy/validation.hpp   |
+/// | reset        | `deferred` / `background` `{reset_if_dirty}`; `at_return`; `no_reset` | policy/reset.hpp        |
+/// | leak         | `no_leak_check` `leak_threshold{300s}`                                | policy/leak.hpp         |
+/// | nesting      | `allow_nested` `report_nested` `forbid_nested`                        | policy/nesting.hpp      |
+/// | metrics      | `no_metrics`; `counters` and any sinks                                | policy/metrics.hpp      |
+/// | hooks        | none; `on_connect` `on_acquire` `on_give_back` `on_close` `on_leak`   | policy/hooks.hpp        |
+/// | clock        | `clock::coarse` `clock::steady` `clock::manual`                       | clock.hpp               |
+/// | name         | `unnamed` `named`                                                     | policy/name.hpp         |
+/// | profile      | `profile::web` `profile::worker` `profile::bare<N>`, a `bundle`       | policy/profile.hpp      |
+///
+/// A policy named explicitly overrides its like inside a profile. Permuted packs are distinct pool types over one core: their
+/// leases are of one type. As a member: `using db_pool = cenote::pool<cenote::sqlite, cenote::bounded>;`, constructed with any
+/// subset of those policies in any order, or `decltype(make_db())`; in templates `any_pool auto&`; across a .cpp boundary `pool_view`.
+///
+/// An 8-byte movable handle to a core on the heap; only `fixed<N>` keeps the core inside and cannot be moved. Leases may outlive
+/// the pool: the last one back frees the core. A `fixed<N>` pool destroyed with leases out ends the program and says who holds them.
+///
+/// Thread safety: acquire…, try_acquire, with, stats, inspect, maintain, close, suspend, resume and resize may race with each
+/// other, with leases, and with themselves (`single_threaded` excepted). Construction, move and destruction may not.
+/// Errors: impossible combinations of policies do not compile; impossible values throw std::invalid_argument from the constructor.
+template <class Driver, class... Policies>
+class pool {
+    static constexpr bool sound = detail::verdict<detail::judge<Driver, Policies...>()>::ok;
+
+public:
+    using core_type = typename detail::pick_core<sound, Driver, Policies...>::type;
+    using driver_type = Driver;
+    using connection_type = typename core_type::connection_type;
+    using lease = std::conditional_t<sound, cenote::lease<core_type>, detail::refused_lease<core_type>>;
+    using stop_token = typename core_type::stop_token;
+    using where = std::source_location;
+
+    /// Takes the driver and any subset of `Policies...`, in any order; those left out get their defaults.
+    template <class... X>
+    explicit pool(Driver d, X... x)
+        : core_{start(std::move(d), x...)} {
+        static_assert((detail::named_in<X, Policies...> && ...),
+                      "cenote: a constructor argument is not among the policies of this pool's type; add it to the type's list, or leave the list to deduction, see cenote/pool.hpp");
+        static_assert(detail::all_distinct<X...>,
+                      "cenote: the same policy is passed to the constructor twice; keep one, see cenote/pool.hpp");
+    }
+
+    pool(pool&& other) noexcept
+        requires(!core_type::cfg::embedded)
+    = default;
+    pool& operator=(pool&& other) noexcept
+        requires(!core_type::cfg::embedded)
+    {
+        if (this != &other) {
+            finish();
+            core_ = std::move(other.core_);
+        }
+        return *this;
+    }
+    pool(const pool&) = delete;
+    pool& operator=(const pool&) = delete;
+    ~pool() { finish(); }
+
+    // ── acquiring ────────────────────────────────────────────────────────────────────────────────────────────────────
+    // One budget covers waiting, opening and testing; it never restarts. Each form has a noexcept twin that takes a `fail_to`: an
+    // lvalue std::error_code, or a cenote::failure for the evidence.
+
+    /// Waits up to the pool's `acquire_timeout`.
+    ///
+    /// Errors   throws cenote::error; what an on_connect or on_acquire hook throws comes through as it is.
+    [[nodiscard]] lease acquire(where at = where::current()) { return take_or_throw(default_budget(), {}, at); }
+    /// Waits up to `t`; zero or less: takes what is idle, or fails with errc::acquire_timeout.
+    [[nodiscard]] lease acquire(timeout t, where at = where::current()) { return take_or_throw(detail::shell::budget{t}, {}, at); }
+    /// Waits until `d`, or until `stop` is requested. A connection granted at that very moment is handed out.
+    [[nodiscard]] lease acquire(deadline d, stop_token stop = {}, where at = where::current()) {
+        return take_or_throw(detail::shell::budget{d}, stop, at);
+    }
+
+    [[nodiscard]] lease acquire(fail_to f, where at = where::current()) noexcept { return take_or_tell(default_budget(), {}, f, at); }
+    [[nodiscard]] lease acquire(timeout t, fail_to f, where at = where::current()) noexcept {
+        return take_or_tell(detail::shell::budget{t}, {}, f, at);
+    }
+    [[nodiscard]] lease acquire(deadline d, stop_token stop, fail_to f, where at = where::current()) noexcept {
+        return take_or_tell(detail::shell::budget{d}, stop, f, at);
+    }
+
+    /// Takes an idle connection if there is one, tests it as the policies say, and waits for nobody. Empty if there is none.
+    ///
+    /// With     `manual`: opens one itself if there is room. `background_thread`: has one opened for later.
+    [[nodiscard]] lease try_acquire(where at = where::current()) noexcept {
+        if constexpr (sound) return lease{detail::shell::acquire(core(), detail::shell::budget::none(), stop_token{}, at).s};
+        else return {};
+    }
+
+    /// Calls `f(connection&)` with a connection that is leased for just as long, and returns what `f` returns.
+    ///
+    /// Errors   as acquire(), and whatever `f` throws.
+    /// With     a result that refers to the lease is refused where the compiler can see it: references, the connection's own
+    ///          address, its native handle, the lease.
+    template <class F>
+        requires std::invocable<F&, connection_type&>
+    std::invoke_result_t<F&, connection_type&> with(F&& f, where at = where::current()) {
+        check_escape<F>();
+        const lease held = acquire(at);
+        return std::invoke(f, *held);
+    }
+    template <class F>
+        requires std::invocable<F&, connection_type&>
+    std::invoke_result_t<F&, connection_type&> with(timeout t, F&& f, where at = where::current()) {
+        check_escape<F>();
+        const lease held = acquire(t, at);
+        return std::invoke(f, *held);
+    }
+
+    // ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Gauges, and with `counters` counts. Takes the pool's lock once, walks the idle set.
+    [[nodiscard]] pool_stats stats() const noexcept {
+        if constexpr (sound) return detail::shell::stats(core());
+        else return {};
+    }
+    /// Who holds leases.
+    [[nodiscard]] inspection inspect() const {
+        if constexpr (sound) return {static_cast<unsigned>(stats().used), detail::shell::holders(core())};
+        else return {};
+    }
+    /// One of the pool's own policies or sinks, as it is stored: `pool.get<cenote::counters>()`.
+    template <class Policy>
+    [[nodiscard]] decltype(auto) get() const noexcept {
+        return core().template get<Policy>();
+    }
+    [[nodiscard]] std::string_view name() const noexcept { return core().name(); }
+    [[nodiscard]] Driver& driver() const noexcept { return core().driver(); }
+
+    // ── keeping ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// One turn of housekeeping by hand, which is all there is under `manual`: pending clean-up, idle timeouts, leak reports, and
+    /// opening what `min` and `min_idle` want. Returns when it is next due by the pool's age clock.
+    time_point maintain() noexcept {
+        if constexpr (sound) return detail::shell::maintain(core(), core().age_now());
+        else return {};
+    }
+
+    /// Sets how many connections there may be, 1 to `ceiling`. Growing takes effect at once; shrinking closes idle ones first and
+    /// the rest as they come back. Nothing that is leased is cut.
+    ///
+    /// Errors   std::invalid_argument beyond the range or below `min` or `min_idle`; std::bad_alloc, and then nothing has changed.
+    void resize(unsigned max)
+        requires(!core_type::cfg::embedded)
+    {
+        if constexpr (sound) {
+            core_type& c = core();
+            const limits& l = c.bounds();
+            if (max < 1 || max > l.ceiling) detail::bad_value("resize(max)", max, "must be 1 to the ceiling, which is " + std::to_string(l.ceiling));
+            if (max < l.min) detail::bad_value("resize(max)", max, "must be at least min, which is " + std::to_string(l.min));
+            if (max < l.min_idle) detail::bad_value("resize(max)", max, "must be at least min_idle, which is " + std::to_string(l.min_idle));
+            const std::scoped_lock one_at_a_time{c.change_mutex()};
+            c.add_slots(max);
+            c.limit(l.keep < l.max ? std::min(l.keep, max) : max, max);
+            detail::shell::close_chain(c, c.extract_surplus(), close_reason::overflow);
+            c.keeper().poke();
+        }
+    }
+
+    /// Acquires wait, returned connections are kept, until resume(). On a closed pool: nothing.
+    void suspend() noexcept {
+        if constexpr (sound) core().suspend();
+    }
+    /// Those who waited get theirs in their order.
+    void resume() noexcept {
+        if constexpr (sound) {
+            core().resume(core().waiting());
+            core().keeper().poke();
+        }
+    }
+
+    /// Ends the pool: refuses new acquires, wakes those who wait with errc::pool_closed, closes what is idle, waits until `d` for
+    /// leases to come back, and says who still holds. What comes back later is closed then. May be called again, and by several threads.
+    ///
+    /// Default  10 s. A `single_threaded` pool cannot wait: nobody else could give anything back.
+    close_report close(deadline d = deadline::in(std::chrono::seconds{10})) {
+        close_report out;
+        if constexpr (sound) {
+            core_type& c = core();
+            detail::shell::shut(c);
+            if constexpr (core_type::cfg::calm || !core_type::cfg::locking::threads) out.drained = c.count().used == 0;
+            else out.drained = c.drained(d.at());
+            if (!out.drained) {
+                out.still_out = c.count().used;
+                out.holders = detail::shell::holders(c);
+            }
+        }
+        return out;
+    }
+
+private:
+    template <class Connection>
+    friend class pool_view;
+
+    using storage = std::conditional_t<core_type::cfg::embedded, core_type, std::unique_ptr<core_type>>;
+
+    template <class... X>
+    static storage start(Driver&& d, X&... x) {
+        if constexpr (!sound || !((detail::named_in<X, Policies...>) && ...) || !detail::all_distinct<X...>) {
+            std::terminate(); // not reached: does not compile
+        } else {
+            return with_profiles([&](auto&... all) -> storage {
+                const detail::value_source source{all...};
+                if constexpr (core_type::cfg::embedded) return core_type{std::move(d), source};
+                else return std::make_unique<core_type>(std::move(d), source);
+            }, x...);
+        }
+    }
+
+    /// Adds the profiles of the type that were not passed by value.
+    template <class F, class... X>
+    static storage with_profiles(F&& f, X&... x) {
+        using missing = detail::join_t<std::conditional_t<detail::is_profile_v<Policies> && !detail::contains_v<Policies, detail::list<X...>>,
+                                                          detail::list<Policies>, detail::list<>>...>;
+        return [&]<class... M>(detail::list<M...>) -> storage {
+            std::tuple<M...> defaults;
+            return std::apply([&](M&... m) -> storage { return f(x..., m...); }, defaults);
+        }(missing{});
+    }
+
+    [[nodiscard]] core_type& core() const noexcept {
+        if constexpr (core_type::cfg::embedded) return const_cast<core_type&>(core_);
+        else return *core_;
+    }
+    [[nodiscard]] detail::shell::budget default_budget() const noexcept {
+        if constexpr (sound) return detail::shell::budget{timeout{core().budget()}};
+        else return detail::shell::budget::none();
+    }
+
+    [[nodiscard]] lease take_or_throw(detail::shell::budget b, const stop_token& stop, const where& at) {
+        if constexpr (sound) {
+            auto got = detail::shell::acquire(core(), b, stop, at);
+            if (got.s == nullptr) [[unlikely]] fail(got);
+            return lease{got.s};
+        } else {
+            return {};
+        }
+    }
+    [[nodiscard]] lease take_or_tell(detail::shell::budget b, const stop_token& stop, fail_to f, const where& at) noexcept {
+        if constexpr (sound) {
+            auto got = detail::shell::acquire(core(), b, stop, at);
+            if (got.s == nullptr) [[unlikely]] f.set(failure_of(got, f.wants_evidence()));
+            else f.clear();
+            return lease{got.s};
+        } else {
+            return {};
+        }
+    }
+    [[nodiscard]] failure failure_of(const auto& got, bool evidence) const noexcept {
+        if (!evidence) return {make_error_code(got.why), nullptr};
+        return detail::shell::explain(core(), got.why, got.waited, got.from_hook ? detail::shell::text_of(got.from_hook) : std::string{});
+    }
+    [[noreturn, gnu::noinline]] void fail(const auto& got) const {
+        if (got.from_hook) std::rethrow_exception(got.from_hook);
+        throw error{failure_of(got, true)};
+    }
+
+    template <class F>
+    static consteval void check_escape() {
+        using result = std::invoke_result_t<F&, connection_type&>;
+        static_assert(!detail::refers_to_lease<result, core_type>,
+                      "cenote: what the callback of with() returns refers to the lease, which ends with the call; return a value instead, see cenote/pool.hpp");
+        static_assert(std::is_void_v<result> || !std::is_same_v<result, typename detail::handle_type<core_type>::type>,
+                      "cenote: the callback of with() returns the native handle of a connection that is given back with the call; return a value instead, see cenote/pool.hpp");
+    }
+
+    /// The end of a pool object. The core lives on with its leases.
+    void finish() noexcept {
+        if constexpr (sound) {
+            if constexpr (!core_type::cfg::embedded) {
+                if (core_ == nullptr) return; // moved from
+            }
+            core_type& c = core();
+            c.close();
+            c.keeper().stop();
+            detail::shell::close_chain(c, c.extract_all(), close_reason::shutdown);
+            detail::shell::run_chores(c);
+            if constexpr (core_type::cfg::embedded) {
+                detail::shell::close_rehomed(c);
+                if (c.count().used != 0) die_with_leases(c);
+            } else {
+                core_type* const own = core_.release();
+                if (own->orphan()) delete own;
+            }
+        }
+    }
+    [[noreturn]] static void die_with_leases(core_type& c) noexcept {
+        std::fprintf(stderr, "cenote: a fixed<N> pool was destroyed with %u leases out; it holds their slots inside\n", c.count().used);
+        try {
+            for (const lease_info& held : detail::shell::holders(c)) std::fprintf(stderr, "  held for %s\n", held.text().c_str());
+        } catch (...) { // no memory for the names: the number has been said
+        }
+        std::terminate();
+    }
+
+    storage core_;
+};
+
+template <class Driver, class... Policies>
+pool(Driver, Policies...) -> pool<Driver, Policies...>;
+
+namespace detail {
+template <class T>
+inline constexpr bool is_pool = false;
+template <class D, class... P>
+inline constexpr bool is_pool<pool<D, P...>> = true;
+} // namespace detail
+
+/// Any pool of this library, for templates: `void work(cenote::any_pool auto& db)`.
+template <class T>
+concept any_pool = detail::is_pool<std::remove_cv_t<T>>;
+
+} // namespace cenote
