@@ -45,6 +45,7 @@ struct refused_core {
     using stop_token = std::stop_token;
     struct cfg {
         static constexpr bool embedded = false;
+        static constexpr bool calm = false;
     };
     struct slot_type;
 };
@@ -253,7 +254,15 @@ public:
     /// Waits up to the pool's `acquire_timeout`.
     ///
     /// Errors   throws cenote::error; what an on_connect or on_acquire hook throws comes through as it is.
-    [[nodiscard]] lease acquire(where at = where::current()) { return take_or_throw(default_budget(), {}, at); }
+    [[nodiscard]] lease acquire(where at = where::current()) {
+        if constexpr (sound) {
+            core_type& c = core();
+            const auto refused = [&c](const auto& got) { detail::shell::raise(c, got); };
+            return lease{detail::shell::acquire(c, at, detail::shell::plain_request<core_type, decltype(refused)>{c, refused})};
+        } else {
+            return {};
+        }
+    }
     /// Waits up to `t`; zero or less: takes what is idle, or fails with errc::acquire_timeout.
     [[nodiscard]] lease acquire(timeout t, where at = where::current()) { return take_or_throw(detail::shell::budget{t}, {}, at); }
     /// Waits until `d`, or until `stop` is requested. A connection granted at that very moment is handed out.
@@ -261,7 +270,10 @@ public:
         return take_or_throw(detail::shell::budget{d}, stop, at);
     }
 
-    [[nodiscard]] lease acquire(fail_to f, where at = where::current()) noexcept { return take_or_tell(default_budget(), {}, f, at); }
+    [[nodiscard]] lease acquire(fail_to f, where at = where::current()) noexcept {
+        if constexpr (sound) return take_or_tell(detail::shell::budget{timeout{core().budget()}}, {}, f, at);
+        else return {};
+    }
     [[nodiscard]] lease acquire(timeout t, fail_to f, where at = where::current()) noexcept {
         return take_or_tell(detail::shell::budget{t}, {}, f, at);
     }
@@ -273,8 +285,7 @@ public:
     ///
     /// With     `manual`: opens one itself if there is room. `background_thread`: has one opened for later.
     [[nodiscard]] lease try_acquire(where at = where::current()) noexcept {
-        if constexpr (sound) return lease{detail::shell::acquire(core(), detail::shell::budget::none(), stop_token{}, at).s};
-        else return {};
+        return take(detail::shell::budget::none(), {}, at, [](const auto&) noexcept {});
     }
 
     /// Calls `f(connection&)` with a connection that is leased for just as long, and returns what `f` returns.
@@ -347,12 +358,18 @@ public:
         }
     }
 
-    /// Acquires wait, returned connections are kept, until resume(). On a closed pool: nothing.
-    void suspend() noexcept {
+    /// Acquires wait (`no_wait`: fail with errc::pool_suspended), returned connections are kept, until resume(). On a closed pool: nothing.
+    ///
+    /// With     not there for a single-threaded `fixed<N>` pool: its returns ask for nothing.
+    void suspend() noexcept
+        requires(!core_type::cfg::calm)
+    {
         if constexpr (sound) core().suspend();
     }
     /// Those who waited get theirs in their order.
-    void resume() noexcept {
+    void resume() noexcept
+        requires(!core_type::cfg::calm)
+    {
         if constexpr (sound) {
             core().resume(core().waiting());
             core().keeper().poke();
@@ -412,37 +429,17 @@ private:
         if constexpr (core_type::cfg::embedded) return const_cast<core_type&>(core_);
         else return *core_;
     }
-    [[nodiscard]] detail::shell::budget default_budget() const noexcept {
-        if constexpr (sound) return detail::shell::budget{timeout{core().budget()}};
-        else return detail::shell::budget::none();
+    template <class Refused>
+    [[nodiscard]] lease take(detail::shell::budget b, const stop_token& stop, const where& at, Refused&& refused) {
+        if constexpr (sound) return lease{detail::shell::acquire(core(), at, detail::shell::request_with<core_type, Refused&>{b, stop, refused})};
+        else return {};
     }
-
     [[nodiscard]] lease take_or_throw(detail::shell::budget b, const stop_token& stop, const where& at) {
-        if constexpr (sound) {
-            auto got = detail::shell::acquire(core(), b, stop, at);
-            if (got.s == nullptr) [[unlikely]] fail(got);
-            return lease{got.s};
-        } else {
-            return {};
-        }
+        return take(b, stop, at, [this](const auto& got) { detail::shell::raise(core(), got); });
     }
     [[nodiscard]] lease take_or_tell(detail::shell::budget b, const stop_token& stop, fail_to f, const where& at) noexcept {
-        if constexpr (sound) {
-            auto got = detail::shell::acquire(core(), b, stop, at);
-            if (got.s == nullptr) [[unlikely]] f.set(failure_of(got, f.wants_evidence()));
-            else f.clear();
-            return lease{got.s};
-        } else {
-            return {};
-        }
-    }
-    [[nodiscard]] failure failure_of(const auto& got, bool evidence) const noexcept {
-        if (!evidence) return {make_error_code(got.why), nullptr};
-        return detail::shell::explain(core(), got.why, got.waited, got.from_hook ? detail::shell::text_of(got.from_hook) : std::string{});
-    }
-    [[noreturn, gnu::noinline]] void fail(const auto& got) const {
-        if (got.from_hook) std::rethrow_exception(got.from_hook);
-        throw error{failure_of(got, true)};
+        f.clear();
+        return take(b, stop, at, [&](const auto& got) noexcept { f.set(detail::shell::failure_of(core(), got, f.wants_evidence())); });
     }
 
     template <class F>

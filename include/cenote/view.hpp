@@ -54,11 +54,13 @@ template <class Core>
 inline constexpr pool_table<typename Core::connection_type> pool_table_of{
     .acquire = [](void* p, const shell::budget* b, const std::stop_token& stop, const std::source_location& at, bool evidence) noexcept {
         Core& c = *static_cast<Core*>(p);
-        auto got = shell::acquire(c, b != nullptr ? *b : shell::budget{timeout{c.budget()}}, stop, at);
-        if (got.s != nullptr) return erased_result{.slot = got.s};
-        erased_result out{.from_hook = got.from_hook};
-        if (evidence) out.why = shell::explain(c, got.why, got.waited, got.from_hook ? shell::text_of(got.from_hook) : std::string{});
-        else out.why.code = make_error_code(got.why);
+        erased_result out;
+        const auto refused = [&](const auto& got) noexcept {
+            out.from_hook = got.from_hook;
+            out.why = shell::failure_of(c, got, evidence);
+        };
+        const shell::budget allowed = b != nullptr ? *b : shell::budget{timeout{c.budget()}};
+        out.slot = shell::acquire(c, at, shell::request_with<Core, decltype(refused)&>{allowed, stop, refused});
         return out;
     },
     .stats = [](void* p) noexcept { return shell::stats(*static_cast<Core*>(p)); },

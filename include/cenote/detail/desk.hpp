@@ -259,7 +259,9 @@ public:
         refuse_all(errc::pool_closed);
     }
 
-    void suspend() noexcept {
+    void suspend() noexcept
+        requires(!calm)
+    {
         this->lock();
         if (gate_ == gate::open) {
             gate_ = gate::suspended;
@@ -270,14 +272,16 @@ public:
     }
 
     /// Those who waited get what was kept, in their order, before anybody new can.
-    void resume(const Waiting&) noexcept {
+    void resume(const Waiting&) noexcept
+        requires(!calm)
+    {
         this->lock();
         if (gate_ != gate::suspended) {
             this->unlock();
             return;
         }
         if constexpr (waits) {
-            while (held_ != nullptr && queue_.head != nullptr) {
+            while (transit_.held != nullptr && queue_.head != nullptr) {
                 grant_and_unlock(*held_pop());
                 this->lock();
                 if (gate_ != gate::suspended) { // closed meanwhile
@@ -287,7 +291,7 @@ public:
             }
         }
         gate_ = gate::open;
-        while (held_ != nullptr) this->push_locked(*held_pop());
+        while (transit_.held != nullptr) this->push_locked(*held_pop());
         refresh();
         this->unlock();
         grant_vacant();
@@ -314,10 +318,12 @@ public:
     [[nodiscard]] link* extract_all() noexcept {
         this->lock();
         link* out = Idle::extract([](link&) noexcept { return true; }, 0);
-        while (held_ != nullptr) {
-            link* const l = held_pop();
-            l->next = out;
-            out = l;
+        if constexpr (!calm) {
+            while (transit_.held != nullptr) {
+                link* const l = held_pop();
+                l->next = out;
+                out = l;
+            }
         }
         return extracted(out);
     }
@@ -358,8 +364,8 @@ public:
         census c;
         c.used = used_;
         c.idle = this->count_locked();
-        for (const link* l = held_; l != nullptr; l = l->next) ++c.idle;
         if constexpr (!calm) {
+            for (const link* l = transit_.held; l != nullptr; l = l->next) ++c.idle;
             c.opening = transit_.opening;
             c.leaving = transit_.leaving;
         }
@@ -384,6 +390,7 @@ private:
         unsigned count = 0;
     };
     struct transit {
+        link* held = nullptr; ///< idle while suspended
         unsigned opening = 0;
         unsigned leaving = 0;
     };
@@ -418,10 +425,10 @@ private:
         vacant_ = &l;
     }
     void held_push(link& l) noexcept {
-        l.next = held_;
-        held_ = &l;
+        l.next = transit_.held;
+        transit_.held = &l;
     }
-    [[nodiscard]] link* held_pop() noexcept { return std::exchange(held_, held_->next); }
+    [[nodiscard]] link* held_pop() noexcept { return std::exchange(transit_.held, transit_.held->next); }
 
     /// A vacant link with a permit, counted as opening.
     [[nodiscard]] link* take_vacant() noexcept {
@@ -611,10 +618,12 @@ private:
 
     [[nodiscard]] fate give_locked(link& l, [[maybe_unused]] const Waiting& policy) noexcept {
         if (gate_ == gate::closed || orphaned_ || staying() > max()) return excess_and_unlock();
-        if (gate_ == gate::suspended) {
-            held_push(l);
-            this->unlock();
-            return fate::kept;
+        if constexpr (!calm) {
+            if (gate_ == gate::suspended) {
+                held_push(l);
+                this->unlock();
+                return fate::kept;
+            }
         }
         if constexpr (waits) {
             if (queue_.head != nullptr) {
@@ -722,7 +731,6 @@ private:
     }
 
     link* vacant_ = nullptr;
-    link* held_ = nullptr; ///< idle while suspended
     unsigned used_ = 0;
     [[no_unique_address]] std::conditional_t<calm, nothing, transit> transit_{};
     [[no_unique_address]] std::conditional_t<Fixed != 0, nothing, bounds> limits_{};

@@ -146,6 +146,13 @@ template <class Core>
     return found;
 }
 
+/// The failure behind an acquire that got nothing; `evidence`: with its story.
+template <class Core>
+[[nodiscard]] failure failure_of(Core& c, const taken<Core>& got, bool evidence) noexcept {
+    if (!evidence) return {make_error_code(got.why), nullptr};
+    return explain(c, got.why, got.waited, got.from_hook ? text_of(got.from_hook) : std::string{});
+}
+
 template <class Core>
 [[nodiscard]] taken<Core> refuse(Core& c, errc why, duration waited, std::exception_ptr from_hook = nullptr) noexcept {
     tell_waited(c, waited);
@@ -228,25 +235,79 @@ template <class Core>
     return hand_out(c, *found, where, {waited, false}, cfg::clock_at_lease ? c.age_now() : time_point{});
 }
 
-/// Takes a connection: the hot path of the library.
+/// What acquire() does when it is not simply a pop. Out of line, so that the hot path stays a few instructions.
 template <class Core>
-[[nodiscard]] inline taken<Core> acquire(Core& c, budget b, const typename Core::stop_token& stop, const std::source_location& where) noexcept {
+[[nodiscard, gnu::noinline]] typename Core::slot_type* acquire_out_of_line(Core& c, const std::source_location& at, auto& request,
+                                                                           typename Core::slot_type* found, close_reason end) {
+    taken<Core> got = acquire_slowly(c, request.allowance(), request.stop(), at, found, end);
+    if (got.s == nullptr) request.refused(got);
+    return got.s;
+}
+
+/// Takes a connection: the hot path of the library. Null, or whatever `request.refused` throws: there is none.
+///
+/// Shape    request: `budget allowance()`, `stop_token stop()`: asked only when something has to wait or to be tested;
+///          `void refused(const taken&)`
+template <class Core>
+[[nodiscard]] inline typename Core::slot_type* acquire(Core& c, const std::source_location& at, auto&& request) {
     using cfg = typename Core::cfg;
     if constexpr (cfg::nesting::watches) {
         if (holds_already(c)) {
             tell_nested(c);
-            if constexpr (cfg::nesting::refuses) return refuse(c, errc::nested_acquire, duration::zero());
+            if constexpr (cfg::nesting::refuses) {
+                request.refused(refuse(c, errc::nested_acquire, duration::zero()));
+                return nullptr;
+            }
         }
     }
     link* const l = c.try_take();
-    if (l == nullptr) [[unlikely]] return acquire_slowly(c, b, stop, where, nullptr, close_reason::validation);
+    if (l == nullptr) [[unlikely]] return acquire_out_of_line(c, at, request, nullptr, close_reason::validation);
     typename Core::slot_type& s = Core::slot_of(*l);
     time_point now{};
     if constexpr (cfg::clock_at_checkout || cfg::clock_at_lease) now = c.age_now();
     if constexpr (cfg::tests_at_checkout) {
-        if (const auto why = unfit(c, s, b, now)) [[unlikely]] return acquire_slowly(c, b, stop, where, &s, *why);
+        budget b = request.allowance();
+        if (const auto why = unfit(c, s, b, now)) [[unlikely]] return acquire_out_of_line(c, at, request, &s, *why);
     }
-    return hand_out(c, s, where, {duration::zero(), false}, now);
+    if constexpr (has_hook<on_acquire, Core>) {
+        taken<Core> got = hand_out(c, s, at, {duration::zero(), false}, now);
+        if (got.s == nullptr) request.refused(got);
+        return got.s;
+    } else {
+        if constexpr (cfg::fact_list::size != 0) static_cast<typename cfg::facts&>(s).lease(now, at);
+        if constexpr (cfg::sinks::size != 0) tell_acquired(c, {duration::zero(), false});
+        return &s;
+    }
+}
+
+/// An acquire with a budget of its own and a stop token, for acquire(). `Refused(const taken&)` is told when it got nothing.
+template <class Core, class Refused>
+struct request_with {
+    budget b;
+    const typename Core::stop_token& token;
+    Refused tell;
+
+    [[nodiscard]] budget allowance() const noexcept { return b; }
+    [[nodiscard]] const typename Core::stop_token& stop() const noexcept { return token; }
+    void refused(const taken<Core>& got) const { tell(got); }
+};
+
+/// An acquire with the pool's own budget.
+template <class Core, class Refused>
+struct plain_request {
+    Core& c;
+    Refused tell;
+
+    [[nodiscard]] budget allowance() const noexcept { return budget{timeout{c.budget()}}; }
+    [[nodiscard]] static typename Core::stop_token stop() noexcept { return {}; }
+    void refused(const taken<Core>& got) const { tell(got); }
+};
+
+/// Throws what a failed acquire has to say.
+template <class Core>
+[[noreturn, gnu::noinline]] void raise(Core& c, const taken<Core>& got) {
+    if (got.from_hook) std::rethrow_exception(got.from_hook);
+    throw error{failure_of(c, got, true)};
 }
 
 } // namespace cenote::detail::shell
