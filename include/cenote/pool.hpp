@@ -31,16 +31,26 @@
 namespace cenote {
 namespace detail {
 
+/// Passes for whatever is asked of it.
+struct anything {
+    template <class T>
+    operator T&() const noexcept;
+};
+template <class D>
+struct connection_or_anything { using type = anything; };
+template <class D>
+    requires requires { typename D::connection; }
+struct connection_or_anything<D> { using type = typename D::connection; };
+template <class D, class Conn>
+struct handle_or_anything { using type = anything; };
+template <class D, class Conn>
+    requires requires(D& d, Conn& c) { d.native_handle(c); }
+struct handle_or_anything<D, Conn> { using type = decltype(std::declval<D&>().native_handle(std::declval<Conn&>())); };
+
 /// Stands in for the core of a pool whose policies were refused, so that the one sentence is the one error.
 template <class Driver>
 struct refused_core {
-    struct connection_stub {};
-    template <class D>
-    static auto connection_of(int) -> typename D::connection;
-    template <class D>
-    static connection_stub connection_of(...);
-
-    using connection_type = decltype(connection_of<Driver>(0));
+    using connection_type = typename connection_or_anything<Driver>::type;
     using driver_type = Driver;
     using stop_token = std::stop_token;
     struct cfg {
@@ -48,6 +58,11 @@ struct refused_core {
         static constexpr bool calm = false;
     };
     struct slot_type;
+
+    template <class Policy>
+    Policy& get() const noexcept;
+    std::string_view name() const noexcept;
+    Driver& driver() const noexcept;
 };
 
 template <bool Sound, class Driver, class... P>
@@ -62,7 +77,7 @@ struct refused_lease {
     explicit operator bool() const noexcept;
     connection_type& operator*() const noexcept;
     connection_type* operator->() const noexcept;
-    void* native_handle() const;
+    typename handle_or_anything<typename Core::driver_type, connection_type>::type native_handle() const;
     void give_back() noexcept;
     void discard() noexcept;
     connection_type detach();
@@ -147,7 +162,8 @@ private:
     [[nodiscard]] static T make() {
         static_assert(std::is_default_constructible_v<T>,
                       "cenote: a policy named in the pool's type has no default value; pass one to the pool's constructor, see cenote/pool.hpp");
-        return T{};
+        if constexpr (std::is_default_constructible_v<T>) return T{};
+        else std::terminate(); // not reached: does not compile
     }
 
     std::tuple<A&...> args_;
@@ -256,36 +272,35 @@ public:
     /// Errors   throws cenote::error; what an on_connect or on_acquire hook throws comes through as it is.
     [[nodiscard]] lease acquire(where at = where::current()) {
         if constexpr (sound) {
-            core_type& c = core();
-            const auto refused = [&c](const auto& got) { detail::shell::raise(c, got); };
-            return lease{detail::shell::acquire(c, at, detail::shell::plain_request<core_type, decltype(refused)>{c, refused})};
+            return lease{detail::shell::acquire(core(), at, detail::shell::default_request{})};
         } else {
             return {};
         }
     }
     /// Waits up to `t`; zero or less: takes what is idle, or fails with errc::acquire_timeout.
-    [[nodiscard]] lease acquire(timeout t, where at = where::current()) { return take_or_throw(detail::shell::budget{t}, {}, at); }
+    [[nodiscard]] lease acquire(timeout t, where at = where::current()) { return take_or_throw(detail::shell::budget{t}, nullptr, at); }
     /// Waits until `d`, or until `stop` is requested. A connection granted at that very moment is handed out.
     [[nodiscard]] lease acquire(deadline d, stop_token stop = {}, where at = where::current()) {
-        return take_or_throw(detail::shell::budget{d}, stop, at);
+        return take_or_throw(detail::shell::budget{d}, &stop, at);
     }
 
     [[nodiscard]] lease acquire(fail_to f, where at = where::current()) noexcept {
-        if constexpr (sound) return take_or_tell(detail::shell::budget{timeout{core().budget()}}, {}, f, at);
+        if constexpr (sound) return take_or_tell(detail::shell::budget{timeout{core().budget()}}, nullptr, f, at);
         else return {};
     }
     [[nodiscard]] lease acquire(timeout t, fail_to f, where at = where::current()) noexcept {
-        return take_or_tell(detail::shell::budget{t}, {}, f, at);
+        return take_or_tell(detail::shell::budget{t}, nullptr, f, at);
     }
     [[nodiscard]] lease acquire(deadline d, stop_token stop, fail_to f, where at = where::current()) noexcept {
-        return take_or_tell(detail::shell::budget{d}, stop, f, at);
+        return take_or_tell(detail::shell::budget{d}, &stop, f, at);
     }
 
     /// Takes an idle connection if there is one, tests it as the policies say, and waits for nobody. Empty if there is none.
     ///
     /// With     `manual`: opens one itself if there is room. `background_thread`: has one opened for later.
     [[nodiscard]] lease try_acquire(where at = where::current()) noexcept {
-        return take(detail::shell::budget::none(), {}, at, [](const auto&) noexcept {});
+        if constexpr (sound) return lease{detail::shell::acquire(core(), at, detail::shell::try_request{})};
+        else return {};
     }
 
     /// Calls `f(connection&)` with a connection that is leased for just as long, and returns what `f` returns.
@@ -429,17 +444,14 @@ private:
         if constexpr (core_type::cfg::embedded) return const_cast<core_type&>(core_);
         else return *core_;
     }
-    template <class Refused>
-    [[nodiscard]] lease take(detail::shell::budget b, const stop_token& stop, const where& at, Refused&& refused) {
-        if constexpr (sound) return lease{detail::shell::acquire(core(), at, detail::shell::request_with<core_type, Refused&>{b, stop, refused})};
+    [[nodiscard]] lease take_or_throw(detail::shell::budget b, const stop_token* stop, const where& at) {
+        if constexpr (sound) return lease{detail::shell::acquire(core(), at, detail::shell::timed_request<stop_token>{b, stop})};
         else return {};
     }
-    [[nodiscard]] lease take_or_throw(detail::shell::budget b, const stop_token& stop, const where& at) {
-        return take(b, stop, at, [this](const auto& got) { detail::shell::raise(core(), got); });
-    }
-    [[nodiscard]] lease take_or_tell(detail::shell::budget b, const stop_token& stop, fail_to f, const where& at) noexcept {
+    [[nodiscard]] lease take_or_tell(detail::shell::budget b, const stop_token* stop, fail_to f, const where& at) noexcept {
         f.clear();
-        return take(b, stop, at, [&](const auto& got) noexcept { f.set(detail::shell::failure_of(core(), got, f.wants_evidence())); });
+        if constexpr (sound) return lease{detail::shell::acquire(core(), at, detail::shell::telling_request<stop_token>{{b, stop}, f})};
+        else return {};
     }
 
     template <class F>

@@ -43,6 +43,17 @@ struct erased_result {
     std::exception_ptr from_hook{};
 };
 
+struct erased_request : shell::timed_request<std::stop_token> {
+    erased_result* out;
+    bool evidence;
+
+    template <class Core>
+    void refused(Core& c, const shell::taken<Core>& got) const noexcept {
+        out->from_hook = got.from_hook;
+        out->why = shell::failure_of(c, got, evidence);
+    }
+};
+
 template <class Connection>
 struct pool_table {
     erased_result (*acquire)(void*, const shell::budget*, const std::stop_token&, const std::source_location&, bool evidence) noexcept;
@@ -55,12 +66,8 @@ inline constexpr pool_table<typename Core::connection_type> pool_table_of{
     .acquire = [](void* p, const shell::budget* b, const std::stop_token& stop, const std::source_location& at, bool evidence) noexcept {
         Core& c = *static_cast<Core*>(p);
         erased_result out;
-        const auto refused = [&](const auto& got) noexcept {
-            out.from_hook = got.from_hook;
-            out.why = shell::failure_of(c, got, evidence);
-        };
         const shell::budget allowed = b != nullptr ? *b : shell::budget{timeout{c.budget()}};
-        out.slot = shell::acquire(c, at, shell::request_with<Core, decltype(refused)&>{allowed, stop, refused});
+        out.slot = shell::acquire(c, at, erased_request{{allowed, &stop}, &out, evidence});
         return out;
     },
     .stats = [](void* p) noexcept { return shell::stats(*static_cast<Core*>(p)); },

@@ -105,7 +105,8 @@ public:
         }
     }
 
-    /// For asynchronous waiters: like take(), but returns at once. A link: taken. Null: queued if `n.queued`, else `why`.
+    /// For asynchronous waiters: like take(), but returns at once. A link: taken. Null: refused if `why` says so; queued if it is
+    /// errc{}, and by now perhaps told already.
     template <class Poke>
     [[nodiscard]] link* enqueue(node& n, const Waiting& policy, errc& why, Poke&& poke) noexcept
         requires(Waiting::waits)
@@ -116,6 +117,7 @@ public:
             if (queue_.count >= policy.max_waiters) {
                 why = errc::queue_full;
             } else {
+                why = errc{};
                 push_waiter(n);
             }
         }

@@ -254,8 +254,9 @@ private:
 /// What `reset` goes back to.
 struct sqlite::baseline {
     static constexpr int first_switch = SQLITE_DBCONFIG_ENABLE_FKEY;
-    static constexpr int last_switch = 1022; // later than 3.40's last; a library that does not know one says so
-    static constexpr int limits_count = SQLITE_LIMIT_WORKER_THREADS + 1;
+    // Up to those of SQLite 3.53; an older one says that it does not know them.
+    static constexpr int last_switch = 1022;
+    static constexpr int limits_count = 13;
 
     std::array<int, last_switch - first_switch + 1> switches{};
     std::array<int, limits_count> limits{};

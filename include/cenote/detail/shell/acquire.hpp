@@ -162,7 +162,7 @@ template <class Core>
 
 /// Everything but taking an idle connection that needs no closing: `found` is an unfit one that has to go, or null.
 template <class Core>
-[[nodiscard, gnu::noinline]] taken<Core> acquire_slowly(Core& c, budget b, const typename Core::stop_token& stop, const std::source_location& where,
+[[nodiscard, gnu::noinline]] taken<Core> acquire_slowly(Core& c, budget b, typename Core::stop_token stop, const std::source_location& where,
                                                         typename Core::slot_type* found, close_reason end) noexcept {
     using cfg = typename Core::cfg;
     using sync = typename Core::sync;
@@ -236,26 +236,26 @@ template <class Core>
 }
 
 /// What acquire() does when it is not simply a pop. Out of line, so that the hot path stays a few instructions.
-template <class Core>
-[[nodiscard, gnu::noinline]] typename Core::slot_type* acquire_out_of_line(Core& c, const std::source_location& at, auto& request,
+template <class Core, class Request>
+[[nodiscard, gnu::noinline]] typename Core::slot_type* acquire_out_of_line(Core& c, std::source_location at, Request request,
                                                                            typename Core::slot_type* found, close_reason end) {
-    taken<Core> got = acquire_slowly(c, request.allowance(), request.stop(), at, found, end);
-    if (got.s == nullptr) request.refused(got);
+    taken<Core> got = acquire_slowly(c, request.allowance(c), request.stop(), at, found, end);
+    if (got.s == nullptr) request.refused(c, got);
     return got.s;
 }
 
 /// Takes a connection: the hot path of the library. Null, or whatever `request.refused` throws: there is none.
 ///
-/// Shape    request: `budget allowance()`, `stop_token stop()`: asked only when something has to wait or to be tested;
-///          `void refused(const taken&)`
-template <class Core>
-[[nodiscard]] inline typename Core::slot_type* acquire(Core& c, const std::source_location& at, auto&& request) {
+/// Shape    request: `budget allowance(core)` and `stop_token stop()`, asked only when something has to wait or to be tested;
+///          `void refused(core, const taken&)`. Passed by value: an empty one costs nothing.
+template <class Core, class Request>
+[[nodiscard]] inline typename Core::slot_type* acquire(Core& c, std::source_location at, Request request) {
     using cfg = typename Core::cfg;
     if constexpr (cfg::nesting::watches) {
         if (holds_already(c)) {
             tell_nested(c);
             if constexpr (cfg::nesting::refuses) {
-                request.refused(refuse(c, errc::nested_acquire, duration::zero()));
+                request.refused(c, refuse(c, errc::nested_acquire, duration::zero()));
                 return nullptr;
             }
         }
@@ -266,12 +266,12 @@ template <class Core>
     time_point now{};
     if constexpr (cfg::clock_at_checkout || cfg::clock_at_lease) now = c.age_now();
     if constexpr (cfg::tests_at_checkout) {
-        budget b = request.allowance();
+        budget b = request.allowance(c);
         if (const auto why = unfit(c, s, b, now)) [[unlikely]] return acquire_out_of_line(c, at, request, &s, *why);
     }
     if constexpr (has_hook<on_acquire, Core>) {
         taken<Core> got = hand_out(c, s, at, {duration::zero(), false}, now);
-        if (got.s == nullptr) request.refused(got);
+        if (got.s == nullptr) request.refused(c, got);
         return got.s;
     } else {
         if constexpr (cfg::fact_list::size != 0) static_cast<typename cfg::facts&>(s).lease(now, at);
@@ -280,34 +280,63 @@ template <class Core>
     }
 }
 
-/// An acquire with a budget of its own and a stop token, for acquire(). `Refused(const taken&)` is told when it got nothing.
-template <class Core, class Refused>
-struct request_with {
-    budget b;
-    const typename Core::stop_token& token;
-    Refused tell;
-
-    [[nodiscard]] budget allowance() const noexcept { return b; }
-    [[nodiscard]] const typename Core::stop_token& stop() const noexcept { return token; }
-    void refused(const taken<Core>& got) const { tell(got); }
-};
-
-/// An acquire with the pool's own budget.
-template <class Core, class Refused>
-struct plain_request {
-    Core& c;
-    Refused tell;
-
-    [[nodiscard]] budget allowance() const noexcept { return budget{timeout{c.budget()}}; }
-    [[nodiscard]] static typename Core::stop_token stop() noexcept { return {}; }
-    void refused(const taken<Core>& got) const { tell(got); }
-};
-
 /// Throws what a failed acquire has to say.
 template <class Core>
 [[noreturn, gnu::noinline]] void raise(Core& c, const taken<Core>& got) {
     if (got.from_hook) std::rethrow_exception(got.from_hook);
     throw error{failure_of(c, got, true)};
 }
+
+// The requests. Each says how long, until when, and who is told.
+
+/// A stop token that nobody can pull, of whatever type the pool uses.
+struct no_token {
+    template <class StopToken>
+    operator StopToken() const noexcept {
+        return {};
+    }
+};
+
+/// The pool's own budget; throws.
+struct default_request {
+    [[nodiscard]] static budget allowance(const auto& c) noexcept { return budget{timeout{c.budget()}}; }
+    [[nodiscard]] static no_token stop() noexcept { return {}; }
+    template <class Core>
+    static void refused(Core& c, const taken<Core>& got) {
+        raise(c, got);
+    }
+};
+
+/// Waits for nobody and tells nobody.
+struct try_request {
+    [[nodiscard]] static budget allowance(const auto&) noexcept { return budget::none(); }
+    [[nodiscard]] static no_token stop() noexcept { return {}; }
+    static void refused(const auto&, const auto&) noexcept {}
+};
+
+/// A budget and a stop token of its own; throws.
+template <class StopToken>
+struct timed_request {
+    budget b;
+    const StopToken* token;
+
+    [[nodiscard]] budget allowance(const auto&) const noexcept { return b; }
+    [[nodiscard]] StopToken stop() const noexcept { return token != nullptr ? *token : StopToken{}; }
+    template <class Core>
+    static void refused(Core& c, const taken<Core>& got) {
+        raise(c, got);
+    }
+};
+
+/// The same, and the failure goes into a `fail_to`.
+template <class StopToken>
+struct telling_request : timed_request<StopToken> {
+    fail_to target;
+
+    template <class Core>
+    void refused(Core& c, const taken<Core>& got) const noexcept {
+        target.set(failure_of(c, got, target.wants_evidence()));
+    }
+};
 
 } // namespace cenote::detail::shell
