@@ -230,10 +230,13 @@ public:
         return yes;
     }
 
-    /// Everybody who waits is refused.
+    /// Everybody who waits now is refused. Whoever comes meanwhile is not: it may have learned of the reason already.
     void refuse_all(errc why) noexcept {
         if constexpr (waits) {
-            for (;;) {
+            this->lock();
+            unsigned left = queue_.count;
+            this->unlock();
+            for (; left != 0; --left) {
                 this->lock();
                 if (!refuse_and_unlock(why)) return;
             }
