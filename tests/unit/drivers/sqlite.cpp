@@ -1,5 +1,6 @@
 // Distributed under the Boost Software License, Version 1.0. See LICENSE.
 #include <cenote/drivers/sqlite.hpp>
+#include <cenote/testing/conformance.hpp>
 
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
@@ -11,6 +12,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <stop_token>
@@ -951,4 +953,19 @@ TEST_CASE("SQLite writers that begin with BEGIN IMMEDIATE wait for each other an
     CHECK(failed == 0);
     CHECK(ask(first.handle(), "select v from n") == "100");
     d.close(first);
+}
+
+TEST_CASE("the SQLite driver passes its conformance check, on a file and in memory") {
+    folder dir;
+    for (const auto& name : {dir.file(), std::string{"file:cenote-conformance?mode=memory&cache=shared"}}) {
+        std::vector<std::unique_ptr<statement>> forgotten; // finalized after their connections were closed
+        const auto report = cenote::testing::check_driver(
+            sqlite{name}, {.begin = [](sqlite::connection& c) { (void)exec(c.handle(), "begin immediate"); },
+                           .leave_busy = [&](sqlite::connection& c) {
+                               forgotten.push_back(std::make_unique<statement>(c.handle(), "values (1), (2)"));
+                               (void)forgotten.back()->step();
+                           }});
+        INFO(report);
+        CHECK(report.ok());
+    }
 }

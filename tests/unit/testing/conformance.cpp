@@ -1,0 +1,319 @@
+// Distributed under the Boost Software License, Version 1.0. See LICENSE.
+#include <cenote/testing/conformance.hpp>
+
+#include <cenote/drivers/null.hpp>
+#include <cenote/testing/scripted.hpp>
+
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_string.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+using namespace std::chrono_literals;
+using namespace cenote::testing;
+using cenote::deadline;
+using cenote::error_class;
+using cenote::liveness;
+using cenote::session_state;
+using Catch::Matchers::ContainsSubstring;
+
+namespace {
+
+enum class defect {
+    none,
+    open_throws,
+    open_is_late,
+    open_fails_on_other_threads,
+    open_runs_out,
+    close_leaves_session,
+    close_waits_for_no_answer,
+    ping_throws,
+    ping_is_late,
+    ping_ignores_deadline,
+    peek_is_suspicious,
+    state_is_never_idle,
+    state_hides_transaction,
+    state_hides_busy,
+    transaction_is_shared,
+    move_loses_session,
+    handle_changes,
+    use_is_bound_to_thread,
+    rollback_spoils_clean,
+    rollback_leaves_transaction,
+    rollback_leaves_busy,
+    reset_spoils_clean,
+    reset_leaves_transaction,
+    reset_leaves_busy,
+    deferred_spoils_clean,
+    deferred_leaves_transaction,
+    deferred_leaves_busy,
+    execute_throws,
+    execute_accepts_anything,
+    execute_hides_damage,
+    classify_makes_one_up,
+    throws_an_int,
+};
+
+/// A driver without I/O that does everything right but one thing.
+template <bool ThrowingMove>
+class flawed_driver {
+    struct server {
+        std::atomic<std::size_t> sessions{0};
+        std::atomic<std::size_t> opens{0};
+        std::atomic<bool> shared_transaction{false};
+        std::thread::id home = std::this_thread::get_id();
+    };
+
+public:
+    struct connection {
+        bool live = false;
+        bool tx = false;
+        bool busy = false;
+        bool damaged = false;
+        bool stalled = false;
+        bool loses = false;
+        bool started = false;
+        int handles = 0;
+        std::thread::id opener{};
+
+        connection() = default;
+        connection(connection&& o) noexcept(!ThrowingMove) { take(o); }
+        connection& operator=(connection&& o) noexcept(!ThrowingMove) {
+            take(o);
+            return *this;
+        }
+
+    private:
+        void take(connection& o) {
+            live = o.live && !o.loses;
+            tx = o.tx;
+            busy = o.busy;
+            damaged = o.damaged;
+            stalled = o.stalled;
+            loses = o.loses;
+            started = o.started;
+            handles = o.handles;
+            opener = o.opener;
+            o.live = false;
+        }
+    };
+
+    explicit flawed_driver(defect d) : d_{d}, s_{std::make_shared<server>()} {}
+
+    connection open(deadline by) {
+        if (is(defect::throws_an_int)) throw 42;
+        if (is(defect::open_throws)) throw std::runtime_error{"no"};
+        if (is(defect::open_is_late) && by.expired()) std::this_thread::sleep_for(600ms);
+        if (is(defect::open_fails_on_other_threads) && std::this_thread::get_id() != s_->home) throw std::runtime_error{"wrong thread"};
+        if (++s_->opens > 75 && is(defect::open_runs_out)) throw std::runtime_error{"too many"};
+        ++s_->sessions;
+        connection c;
+        c.live = true;
+        c.loses = is(defect::move_loses_session);
+        c.opener = std::this_thread::get_id();
+        return c;
+    }
+    void close(connection& c) noexcept {
+        if (!is(defect::close_leaves_session) && !(c.started && is(defect::close_waits_for_no_answer))) --s_->sessions;
+        c.live = false;
+    }
+    liveness peek(connection& c) noexcept {
+        if (is(defect::peek_is_suspicious)) return liveness::suspicious;
+        return c.live ? liveness::quiet : liveness::dead;
+    }
+    void ping(connection& c, deadline by) {
+        if (is(defect::ping_throws)) throw std::runtime_error{"no pong"};
+        if (is(defect::ping_is_late) && by.expired()) std::this_thread::sleep_for(600ms);
+        if (c.stalled) {
+            if (is(defect::ping_ignores_deadline)) std::this_thread::sleep_for(600ms);
+            std::this_thread::sleep_until(by.at());
+            throw cenote::driver_error{error_class::timeout, "deadline passed"};
+        }
+        work(c);
+    }
+    session_state state(connection& c) noexcept {
+        if (is(defect::state_is_never_idle)) return session_state::unknown;
+        if (c.busy && !is(defect::state_hides_busy)) return session_state::busy;
+        const bool tx = c.tx || (is(defect::transaction_is_shared) && s_->shared_transaction);
+        if (tx && !is(defect::state_hides_transaction)) return session_state::in_transaction;
+        return session_state::idle;
+    }
+    void rollback(connection& c, deadline) { clean(c, defect::rollback_spoils_clean, defect::rollback_leaves_transaction, defect::rollback_leaves_busy); }
+    void reset(connection& c, deadline) { clean(c, defect::reset_spoils_clean, defect::reset_leaves_transaction, defect::reset_leaves_busy); }
+    bool reset_start(connection& c) noexcept { return c.started = true; }
+    void reset_finish(connection& c, deadline) {
+        c.started = false;
+        clean(c, defect::deferred_spoils_clean, defect::deferred_leaves_transaction, defect::deferred_leaves_busy);
+    }
+    void execute(connection& c, std::string_view sql, deadline) {
+        if (is(defect::execute_throws) && sql == "select 1") throw std::runtime_error{"no"};
+        work(c);
+        if (sql == "select 1" || is(defect::execute_accepts_anything)) return;
+        c.damaged = is(defect::execute_hides_damage);
+        throw std::runtime_error{"syntax error"};
+    }
+    int native_handle(connection& c) noexcept { return is(defect::handle_changes) ? c.handles++ : 7; }
+    error_class classify(const std::exception&) noexcept {
+        return is(defect::classify_makes_one_up) ? static_cast<error_class>(99) : error_class::other;
+    }
+
+    // What the options do.
+    void begin(connection& c) {
+        c.tx = !is(defect::transaction_is_shared);
+        s_->shared_transaction = true;
+    }
+    [[nodiscard]] std::size_t sessions() const { return s_->sessions; }
+
+private:
+    [[nodiscard]] bool is(defect d) const noexcept { return d == d_; }
+    void work(connection& c) const {
+        if (!c.live) throw std::runtime_error{"the session is gone"};
+        if (c.damaged) throw std::runtime_error{"out of step"};
+        if (is(defect::use_is_bound_to_thread) && c.opener != std::this_thread::get_id()) throw std::runtime_error{"wrong thread"};
+    }
+    void clean(connection& c, defect spoils, defect keeps_transaction, defect keeps_busy) {
+        if (!c.tx && !c.busy && is(spoils)) c.damaged = true;
+        if (!is(keeps_transaction)) c.tx = false;
+        if (!is(keeps_busy)) c.busy = false;
+        s_->shared_transaction = false;
+    }
+
+    defect d_;
+    std::shared_ptr<server> s_;
+};
+using flawed = flawed_driver<false>;
+
+template <bool T>
+conformance check(flawed_driver<T> d) {
+    using connection = typename flawed_driver<T>::connection;
+    return check_driver(d, {.begin = [d](connection& c) mutable { d.begin(c); },
+                            .leave_busy = [](connection& c) { c.busy = true; },
+                            .stall = [](connection& c) { c.stalled = true; },
+                            .sessions = [d] { return d.sessions(); },
+                            .patience = 100ms,
+                            .overrun = 300ms});
+}
+} // namespace
+
+TEST_CASE("a driver that keeps the contract passes every check") {
+    const auto report = check(flawed{defect::none});
+    INFO(report);
+    CHECK(report.ok());
+    CHECK(report.failures().empty());
+    CHECK(report.count(conformance::verdict::passed) == 31);
+    CHECK(report.count(conformance::verdict::not_applicable) == 1); // options.use
+}
+
+TEST_CASE("a driver that breaks one rule fails the check of that rule and no other") {
+    const std::vector<std::pair<defect, const char*>> table{
+        {defect::open_throws, "open gives a connection and close takes it"},
+        {defect::throws_an_int, "open gives a connection and close takes it"},
+        {defect::open_is_late, "open under a deadline in the past comes back at once"},
+        {defect::open_fails_on_other_threads, "several threads can open, use and close at once"},
+        {defect::open_runs_out, "connections can be opened and closed again and again"},
+        {defect::close_waits_for_no_answer, "a connection whose reset was started can be closed"},
+        {defect::ping_throws, "a fresh connection answers a ping"},
+        {defect::ping_is_late, "ping under a deadline in the past comes back at once"},
+        {defect::ping_ignores_deadline, "ping gives up at its deadline when nobody answers"},
+        {defect::peek_is_suspicious, "a fresh connection looks quiet"},
+        {defect::state_hides_transaction, "an open transaction shows in the state"},
+        {defect::state_hides_busy, "an unfinished statement shows in the state"},
+        {defect::move_loses_session, "a moved connection keeps working"},
+        {defect::handle_changes, "the native handle stays the same"},
+        {defect::use_is_bound_to_thread, "a connection can be used and closed on another thread than the one that opened it"},
+        {defect::rollback_spoils_clean, "rollback of a clean connection leaves it as it was"},
+        {defect::rollback_leaves_transaction, "rollback ends an open transaction"},
+        {defect::rollback_leaves_busy, "rollback ends an unfinished statement"},
+        {defect::reset_spoils_clean, "reset of a clean connection leaves it as it was"},
+        {defect::reset_leaves_transaction, "reset ends an open transaction"},
+        {defect::reset_leaves_busy, "reset ends an unfinished statement"},
+        {defect::deferred_spoils_clean, "a started and finished reset of a clean connection leaves it as it was"},
+        {defect::deferred_leaves_transaction, "a started and finished reset ends an open transaction"},
+        {defect::deferred_leaves_busy, "a started and finished reset ends an unfinished statement"},
+        {defect::execute_throws, "execute runs a statement"},
+        {defect::execute_accepts_anything, "execute throws at a statement that is wrong"},
+        {defect::execute_hides_damage, "a connection survives a wrong statement, or shows that it did not"},
+        {defect::classify_makes_one_up, "every error has a class"},
+    };
+    for (const auto& [d, sentence] : table) {
+        const auto report = check(flawed{d});
+        INFO(report);
+        CHECK(report.failures() == std::vector<std::string>{sentence});
+        CHECK_FALSE(report.ok());
+    }
+}
+
+TEST_CASE("a state that is never right fails where it is asked about, not where it is used") {
+    const auto report = check(flawed{defect::state_is_never_idle});
+    INFO(report);
+    CHECK(report.failures() == std::vector<std::string>{"a fresh connection is idle", "an open transaction shows in the state",
+                                                        "an unfinished statement shows in the state"});
+}
+
+TEST_CASE("sessions that stay when their connection is closed are found") {
+    const auto failures = check(flawed{defect::close_leaves_session}).failures();
+    REQUIRE_FALSE(failures.empty());
+    CHECK(failures.front() == "close ends the session on the other side");
+}
+
+TEST_CASE("transactions that show on every connection are found") {
+    const auto failures = check(flawed{defect::transaction_is_shared}).failures();
+    CHECK(std::find(failures.begin(), failures.end(), "two connections are independent") != failures.end());
+}
+
+TEST_CASE("connections whose move may throw are found") {
+    const auto report = check(flawed_driver<true>{defect::none});
+    INFO(report);
+    CHECK(report.failures() == std::vector<std::string>{"moving and destroying a connection cannot throw"});
+}
+
+TEST_CASE("a driver that only opens and closes is checked for that, and for the rest nothing applies") {
+    script s;
+    const auto report = check_driver(basic_scripted<refinement::none>{s});
+    INFO(report);
+    CHECK(report.ok());
+    CHECK(report.count(conformance::verdict::passed) == 8);
+    CHECK(s.violations_at_end().empty());
+    CHECK(s.opened() < 30 + 50 + 20);
+}
+
+TEST_CASE("the null driver and the scripted driver pass their conformance check") {
+    const auto null = check_driver(cenote::null{}, {.bad_sql = {}});
+    INFO(null);
+    CHECK(null.ok());
+
+    script s;
+    s.on(site::execute, [](const call& c) {
+        if (c.sql != "select 1") throw cenote::driver_error{error_class::other, "syntax error"};
+    });
+    const auto report = check_driver(scripted{s}, {.use = [](scripted_connection& c) { c.use(); },
+                                                   .begin = [](scripted_connection& c) { c.begin(); },
+                                                   .leave_busy = [](scripted_connection& c) { c.leave_busy(); },
+                                                   .sessions = [s] { return s.open_now(); }});
+    INFO(report);
+    CHECK(report.ok());
+    CHECK(s.violations_at_end().empty());
+}
+
+TEST_CASE("the report of a conformance check is readable") {
+    const auto report = check(flawed{defect::ping_throws});
+    const std::string text = to_string(report);
+    CHECK_THAT(text, ContainsSubstring("30 passed, 1 failed, 1 not applicable\n"));
+    CHECK_THAT(text, ContainsSubstring("\n  FAILED  a fresh connection answers a ping: it threw: no pong\n"));
+    CHECK_THAT(text, ContainsSubstring("\n  -       a fresh connection can be used: options.use is not given\n"));
+    CHECK_THAT(text, ContainsSubstring("\n  passed  execute runs a statement\n"));
+    std::ostringstream out;
+    out << report;
+    CHECK(out.str() == text);
+    CHECK_THAT(to_string(check(flawed{defect::throws_an_int})), ContainsSubstring("it threw something that is not a std::exception"));
+}
