@@ -160,10 +160,7 @@ private:
 
     template <class T>
     [[nodiscard]] static T make() {
-        static_assert(std::is_default_constructible_v<T>,
-                      "cenote: a policy named in the pool's type has no default value; pass one to the pool's constructor, see cenote/pool.hpp");
-        if constexpr (std::is_default_constructible_v<T>) return T{};
-        else std::terminate(); // not reached: does not compile
+        return T{};
     }
 
     std::tuple<A&...> args_;
@@ -174,6 +171,10 @@ inline constexpr bool named_in = (std::is_same_v<std::remove_cvref_t<X>, P> || .
 
 template <class... X>
 inline constexpr bool all_distinct = unique_of<list<std::remove_cvref_t<X>...>>::type::size == sizeof...(X);
+
+/// Whether P has a value in a pool that is constructed from X...
+template <class P, class... X>
+inline constexpr bool has_value = (std::is_same_v<P, std::remove_cvref_t<X>> || ...) || std::is_default_constructible_v<P>;
 
 } // namespace detail
 
@@ -245,6 +246,8 @@ public:
                       "cenote: a constructor argument is not among the policies of this pool's type; add it to the type's list, or leave the list to deduction, see cenote/pool.hpp");
         static_assert(detail::all_distinct<X...>,
                       "cenote: the same policy is passed to the constructor twice; keep one, see cenote/pool.hpp");
+        static_assert(!sound || (detail::has_value<Policies, X...> && ...),
+                      "cenote: a policy named in the pool's type has no default value; pass one to the pool's constructor, see cenote/pool.hpp");
     }
 
     pool(pool&& other) noexcept
@@ -418,7 +421,8 @@ private:
 
     template <class... X>
     static storage start(Driver&& d, X&... x) {
-        if constexpr (!sound || !((detail::named_in<X, Policies...>) && ...) || !detail::all_distinct<X...>) {
+        if constexpr (!sound || !(detail::named_in<X, Policies...> && ...) || !detail::all_distinct<X...> ||
+                      !(detail::has_value<Policies, X...> && ...)) {
             std::terminate(); // not reached: does not compile
         } else {
             return with_profiles([&](auto&... all) -> storage {

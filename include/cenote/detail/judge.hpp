@@ -16,7 +16,7 @@ enum class rule {
     not_a_driver, driver_without_open, driver_without_close, not_a_policy,
     two_profiles, two_sizings, two_waitings, two_orders, two_lockings, two_housekeepings, two_budgets, two_connectings, two_ages,
     two_validations, two_resets, two_leaks, two_nestings, two_metrics, two_hooks, two_clocks, two_names,
-    bad_sizing, bad_waiting, bad_age, bad_validation, bad_reset, bad_clock, bad_locking,
+    bad_sizing, bad_waiting, bad_age, bad_validation, bad_reset, bad_clock, bad_locking, bad_mutex,
     wait_on_one_thread, thread_on_one_thread, thread_in_fixed,
     no_peek, no_ping, no_state, no_rollback, no_full_reset, no_execute, no_deferred, deferred_script,
 };
@@ -110,7 +110,8 @@ consteval rule judge_combination() {
     using keeping = first_of_family_t<family::housekeeping, manual, Chosen>;
     using checking = first_of_family_t<family::validation, no_validation, Chosen>;
     using cleaning = first_of_family_t<family::reset, no_reset, Chosen>;
-    if constexpr (!locking::threads && waiting::waits) return rule::wait_on_one_thread;
+    if constexpr (!basic_lockable<typename locking::sync::mutex>) return rule::bad_mutex;
+    else if constexpr (!locking::threads && waiting::waits) return rule::wait_on_one_thread;
     else if constexpr (!locking::threads && keeping::threads) return rule::thread_on_one_thread;
     else if constexpr (sizing::embedded != 0 && keeping::threads) return rule::thread_in_fixed;
     else if constexpr (checking::peeks && !can_peek<D>) return rule::no_peek;
@@ -180,6 +181,7 @@ struct verdict {
     static_assert(R != rule::bad_sizing, "cenote: the sizing policy lacks `limits bounds() const` or `static constexpr unsigned embedded`; model cenote::sizing_policy, see cenote/policy/sizing.hpp");
     static_assert(R != rule::bad_waiting, "cenote: the waiting policy lacks waits, reads_time, max_waiters or a noexcept hand_over(duration); model cenote::waiting_policy, see cenote/policy/waiting.hpp");
     static_assert(R != rule::bad_locking, "cenote: the locking policy lacks `sync`, `idle_set<Order>` or `threads`; model cenote::locking_policy, see cenote/policy/locking.hpp");
+    static_assert(R != rule::bad_mutex, "cenote: with_mutex<M> needs M to have lock() and unlock(); take std::mutex or a type like it, see cenote/policy/locking.hpp");
     static_assert(R != rule::bad_age, "cenote: the age policy lacks at_checkout, at_return, while_idle or reason; model cenote::age_policy, see cenote/policy/age.hpp");
     static_assert(R != rule::bad_validation, "cenote: the validation policy lacks peeks or pings; model cenote::validation_policy, see cenote/policy/validation.hpp");
     static_assert(R != rule::bad_reset, "cenote: the reset policy lacks reads_state, rolls_back, resets or executes; model cenote::reset_what, see cenote/policy/reset.hpp");

@@ -51,7 +51,6 @@ struct single_threaded {
 /// Cost     about 20 ns per acquire and give back uncontended.
 template <class M = std::mutex>
 struct with_mutex {
-    static_assert(basic_lockable<M>, "cenote: with_mutex<M> needs M to have lock() and unlock(); take std::mutex or a type like it, see cenote/policy/locking.hpp");
     using family = family::locking;
     using sync = detail::real_sync<M>;
     static constexpr bool threads = true;

@@ -1,0 +1,26 @@
+// sentence: cenote: pinging needs a driver with `void ping(connection&, deadline)`; add it, or write peek_after or no_validation
+// lines: 25
+#include <cenote/pool.hpp>
+
+using namespace std::chrono_literals;
+
+struct session {
+    int queries = 0;
+};
+struct driver {
+    using connection = session;
+    session open(cenote::deadline) { return {}; }
+    void close(session&) noexcept {}
+};
+
+int main() {
+#ifdef CENOTE_FIXED
+    cenote::pool db{driver{}, cenote::no_validation{}};
+#else
+    cenote::pool db{driver{}, cenote::pre_ping{}};
+#endif
+    auto lease = db.acquire(2s);
+    ++lease->queries;
+    lease.give_back();
+    return db.stats().idle == 1 ? 0 : 1;
+}

@@ -1,0 +1,27 @@
+// sentence: cenote: this reset policy needs a driver with `void rollback(connection&, deadline)` or `reset`; add one, or write no_reset
+// lines: 25
+#include <cenote/pool.hpp>
+
+using namespace std::chrono_literals;
+
+struct session {
+    int queries = 0;
+};
+struct driver {
+    using connection = session;
+    session open(cenote::deadline) { return {}; }
+    void close(session&) noexcept {}
+    cenote::session_state state(session&) noexcept { return cenote::session_state::idle; }
+};
+
+int main() {
+#ifdef CENOTE_FIXED
+    cenote::pool db{driver{}, cenote::no_reset{}};
+#else
+    cenote::pool db{driver{}, cenote::reset_if_dirty{}};
+#endif
+    auto lease = db.acquire(2s);
+    ++lease->queries;
+    lease.give_back();
+    return db.stats().idle == 1 ? 0 : 1;
+}

@@ -1,0 +1,19 @@
+// sentence: cenote: two clocks in one pool; keep one of clock::steady, clock::coarse and clock::manual
+// lines: 25
+#include <cenote/drivers/null.hpp>
+#include <cenote/pool.hpp>
+
+using namespace std::chrono_literals;
+
+int main() {
+#ifdef CENOTE_FIXED
+    cenote::pool db{cenote::null{}, cenote::clock::steady{}};
+#else
+    cenote::pool db{cenote::null{}, cenote::clock::steady{}, cenote::clock::coarse{}};
+#endif
+    auto lease = db.acquire(2s);
+    int* const handle = lease.native_handle();
+    *handle = lease->mark;
+    lease.give_back();
+    return db.stats().idle == 1 ? 0 : 1;
+}

@@ -1,0 +1,16 @@
+// sentence: cenote: what the callback of with() returns refers to the lease, which ends with the call; return a value instead
+// lines: 25
+#include <cenote/drivers/null.hpp>
+#include <cenote/pool.hpp>
+
+using namespace std::chrono_literals;
+
+int main() {
+    cenote::pool db{cenote::null{}, cenote::bounded{.max = 4}};
+#ifdef CENOTE_FIXED
+    auto lease = db.acquire();
+#else
+    auto lease = db.with(2s, [&](cenote::null::connection&) { return db.acquire(); });
+#endif
+    return lease ? 0 : 1;
+}
