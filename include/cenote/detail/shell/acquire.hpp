@@ -32,12 +32,15 @@ public:
 
     /// The end, for an acquire that looks at the clock for the first time now. It stays the same from then on.
     [[nodiscard]] constexpr time_point until(time_point now) noexcept {
-        if (!fixed_) {
-            at_ = length_ == duration::max() ? time_point::max() : deadline::after(timeout{length_}, now).at();
-            fixed_ = true;
+        if (!looked_) {
+            if (!fixed_) at_ = length_ == duration::max() ? time_point::max() : deadline::after(timeout{length_}, now).at();
+            had_time_ = at_ > now;
+            looked_ = true;
         }
         return at_;
     }
+    /// Whether it had time and has none left: no test is begun any more. One that had none from the start may still test what is idle.
+    [[nodiscard]] constexpr bool spent(time_point now) noexcept { return !tries_ && until(now) <= now && had_time_; }
     /// Whether it may open a connection at `now`.
     [[nodiscard]] constexpr bool may_dial(time_point now) noexcept { return tries_ || until(now) > now; }
     /// The deadline of one open.
@@ -56,6 +59,8 @@ private:
     time_point at_{};
     bool fixed_ = false;
     bool tries_ = false;
+    bool looked_ = false;
+    bool had_time_ = false;
 };
 
 template <class Core>
@@ -66,32 +71,44 @@ struct taken {
     std::exception_ptr from_hook{}; ///< what a hook threw, if that is why
 };
 
-/// Whether an idle connection may not be handed out, and why. Driver calls, outside locks.
+enum class fitness : unsigned char {
+    fit,
+    unfit,    ///< has to be closed
+    untested, ///< no time is left to find out
+};
+struct finding {
+    fitness is = fitness::fit;
+    close_reason why = close_reason::validation; ///< of the unfit
+};
+
+/// Whether an idle connection may be handed out. Driver calls, outside locks.
 template <class Core>
-[[nodiscard]] std::optional<close_reason> unfit(Core& c, typename Core::slot_type& s, budget& b, [[maybe_unused]] time_point now) noexcept {
+[[nodiscard]] finding examine(Core& c, typename Core::slot_type& s, budget& b, [[maybe_unused]] time_point now) noexcept {
     using cfg = typename Core::cfg;
     using driver_type = typename Core::driver_type;
     if constexpr (cfg::age::at_checkout) {
-        if (const auto why = lifecycle::end_of_life<lifecycle::moment::checkout>(typename cfg::ages{}, c.values(), s, now)) return why;
+        if (const auto why = lifecycle::end_of_life<lifecycle::moment::checkout>(typename cfg::ages{}, c.values(), s, now)) return {fitness::unfit, *why};
     }
     const auto failed = [&](close_reason why) {
         if (why == close_reason::validation) tell_validation_failed(c);
         else tell_reset_failed(c);
-        return why;
+        return finding{fitness::unfit, why};
     };
     if constexpr (cfg::defers_reset) {
         if (s.pending) { // the answer of the reset is the test
+            const time_point at = Core::sync::now();
+            if (b.spent(at)) return {fitness::untested};
             s.pending = false;
             if constexpr (can_peek<driver_type>) {
                 if (c.driver().peek(s.conn) == liveness::dead) return failed(close_reason::validation);
             }
             try {
-                c.driver().reset_finish(s.conn, b.test_by(c.template get<typename cfg::reset>().timeout, Core::sync::now()));
+                c.driver().reset_finish(s.conn, b.test_by(c.template get<typename cfg::reset>().timeout, at));
             } catch (...) {
                 return failed(close_reason::reset_failed);
             }
             if (state_of(c, s.conn) != session_state::idle) return failed(close_reason::reset_failed);
-            return std::nullopt;
+            return {};
         }
     }
     if constexpr (cfg::validation::peeks || cfg::validation::pings) {
@@ -100,22 +117,24 @@ template <class Core>
         if constexpr (can_peek<driver_type>) {
             if (test == probe::peek) {
                 const liveness seen = c.driver().peek(s.conn);
-                if (seen == liveness::quiet) return std::nullopt;
+                if (seen == liveness::quiet) return {};
                 if (seen == liveness::dead || !can_ping<driver_type>) return failed(close_reason::validation);
                 test = probe::ping;
             }
         }
         if constexpr (can_ping<driver_type>) {
             if (test == probe::ping) {
+                const time_point at = Core::sync::now();
+                if (b.spent(at)) return {fitness::untested};
                 try {
-                    c.driver().ping(s.conn, b.test_by(validation.limit(), Core::sync::now()));
+                    c.driver().ping(s.conn, b.test_by(validation.limit(), at));
                 } catch (...) {
                     return failed(close_reason::validation);
                 }
             }
         }
     }
-    return std::nullopt;
+    return {};
 }
 
 /// The last steps of an acquire that has its connection.
@@ -180,7 +199,8 @@ template <class Core>
         }
     }
     errc why = errc::acquire_timeout;
-    bool rejected = false;
+    bool rejected = found != nullptr;
+    bool examined = rejected;
     for (;;) {
         bool fresh = false;
         if (found == nullptr) {
@@ -191,25 +211,35 @@ template <class Core>
                 return refuse(c, why, sync::now() - began);
             }
             found = &Core::slot_of(*l);
-            if (found->open) {
-                if constexpr (!cfg::tests_at_checkout) break;
-                else {
-                    const auto verdict = unfit(c, *found, b, cfg::clock_at_checkout ? c.age_now() : time_point{});
-                    if (!verdict) break;
-                    end = *verdict;
+        }
+        if (found->open && !std::exchange(examined, false)) {
+            if constexpr (!cfg::tests_at_checkout) break;
+            else {
+                const finding f = examine(c, *found, b, cfg::clock_at_checkout ? c.age_now() : time_point{});
+                if (f.is == fitness::fit) break;
+                if (f.is == fitness::untested) {
+                    settle(c, *found);
+                    return refuse(c, rejected ? errc::validation_failed : errc::acquire_timeout, sync::now() - began);
                 }
+                end = f.why;
+                rejected = true;
             }
         }
         if constexpr (cfg::caller_dials) {
-            // An unfit connection's permit is kept: this acquire has had its turn.
-            const time_point now = sync::now();
             if (found->open) {
+                if (link* const next = c.try_take()) { // on with the next
+                    c.leave();
+                    close_in_place(c, *std::exchange(found, &Core::slot_of(*next)), end);
+                    continue;
+                }
+                // The last one's permit is kept: this acquire has had its turn.
                 end_connection(c, *found, end);
                 c.redial();
             }
+            const time_point now = sync::now();
             if (!b.may_dial(now)) {
                 after_retire(&c, c.retire_unopened(*found), c.hold_keeper());
-                return refuse(c, errc::acquire_timeout, now - began);
+                return refuse(c, rejected ? errc::validation_failed : errc::acquire_timeout, now - began);
             }
             dialled d = dial(c, *found, b.dial_by(c.connect_limit(), now));
             if (!d.ok) {
@@ -227,7 +257,6 @@ template <class Core>
         // Somebody else dials: the unfit one goes, and this acquire keeps its place at the front.
         c.leave();
         close_later(c, *std::exchange(found, nullptr), end);
-        rejected = true;
         n.again = true;
     }
     const duration waited = sync::now() - began;
@@ -235,11 +264,12 @@ template <class Core>
     return hand_out(c, *found, where, {waited, false}, cfg::clock_at_lease ? c.age_now() : time_point{});
 }
 
-/// What acquire() does when it is not simply a pop. Out of line, so that the hot path stays a few instructions.
+/// What acquire() does when it is not simply a pop. Out of line, so that the hot path stays a few instructions. `begun`: the budget,
+/// if some of it was spent on `found` already.
 template <class Core, class Request>
-[[nodiscard, gnu::noinline]] typename Core::slot_type* acquire_out_of_line(Core& c, std::source_location at, Request request,
+[[nodiscard, gnu::noinline]] typename Core::slot_type* acquire_out_of_line(Core& c, std::source_location at, Request request, const budget* begun,
                                                                            typename Core::slot_type* found, close_reason end) {
-    taken<Core> got = acquire_slowly(c, request.allowance(c), request.stop(), at, found, end);
+    taken<Core> got = acquire_slowly(c, begun != nullptr ? *begun : request.allowance(c), request.stop(), at, found, end);
     if (got.s == nullptr) request.refused(c, got);
     return got.s;
 }
@@ -261,13 +291,13 @@ template <class Core, class Request>
         }
     }
     link* const l = c.try_take();
-    if (l == nullptr) [[unlikely]] return acquire_out_of_line(c, at, request, nullptr, close_reason::validation);
+    if (l == nullptr) [[unlikely]] return acquire_out_of_line(c, at, request, nullptr, nullptr, close_reason::validation);
     typename Core::slot_type& s = Core::slot_of(*l);
     time_point now{};
     if constexpr (cfg::clock_at_checkout || cfg::clock_at_lease) now = c.age_now();
     if constexpr (cfg::tests_at_checkout) {
         budget b = request.allowance(c);
-        if (const auto why = unfit(c, s, b, now)) [[unlikely]] return acquire_out_of_line(c, at, request, &s, *why);
+        if (const finding f = examine(c, s, b, now); f.is != fitness::fit) [[unlikely]] return acquire_out_of_line(c, at, request, &b, &s, f.why);
     }
     if constexpr (has_hook<on_acquire, Core>) {
         taken<Core> got = hand_out(c, s, at, {duration::zero(), false}, now);
