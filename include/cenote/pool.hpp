@@ -476,8 +476,8 @@ private:
             core_type& c = core();
             c.close();
             c.keeper().stop();
+            detail::shell::run_chores(c); // may leave idle what it cleaned
             detail::shell::close_chain(c, c.extract_all(), close_reason::shutdown);
-            detail::shell::run_chores(c);
             if constexpr (core_type::cfg::embedded) {
                 detail::shell::close_rehomed(c);
                 if (c.count().used != 0) die_with_leases(c);

@@ -68,6 +68,9 @@ template <class Core>
 /// Gives a clean connection to the desk; the core may be gone afterwards.
 template <class Core>
 void settle(Core& c, typename Core::slot_type& s) noexcept {
+    if constexpr (Core::cfg::calm) { // a calm set takes everything, also when the pool is closed
+        if (s.rehomed) return close_in_place(c, s, close_reason::shutdown);
+    }
     if (c.give(s, c.waiting()) == fate::excess) close_later(c, s, excess_reason(c));
 }
 
@@ -117,12 +120,11 @@ template <class Core>
 void shut(Core& c) {
     c.close();
     if constexpr (!Core::cfg::threads) c.keeper().stop(); // whoever gives back from now on closes
+    run_chores(c); // may leave idle what it cleaned
     close_chain(c, c.extract_all(), close_reason::shutdown);
     if constexpr (Core::cfg::calm) {
         close_rehomed(c);
         rehome(c);
-    } else {
-        run_chores(c);
     }
 }
 
