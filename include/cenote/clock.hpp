@@ -41,7 +41,9 @@ private:
         const wide w = std::chrono::duration_cast<wide>(d);
         if (w >= wide{duration::max()}) return duration::max();
         if (w <= wide{duration::min()}) return duration::min();
-        return std::chrono::duration_cast<duration>(d);
+        // From a double the cast would multiply in double, and round what is just below the limit up to it.
+        if constexpr (std::is_floating_point_v<Rep>) return std::chrono::duration_cast<duration>(w);
+        else return std::chrono::duration_cast<duration>(d);
     }
 
     duration d_;
@@ -72,8 +74,7 @@ public:
     /// What is left at `now`, never below zero.
     [[nodiscard]] constexpr duration remaining(time_point now) const noexcept {
         if (at_ <= now) return duration::zero();
-        const auto far = time_point::max() - at_;
-        if (now.time_since_epoch() < duration::zero() && far < -now.time_since_epoch()) return duration::max();
+        if (now.time_since_epoch() < duration::zero() && at_ > time_point::max() + now.time_since_epoch()) return duration::max();
         return at_ - now;
     }
     [[nodiscard]] duration remaining() const noexcept { return remaining(std::chrono::steady_clock::now()); }
