@@ -80,16 +80,16 @@ public:
 struct connect_error {
     error_class kind = error_class::other;
     int native_code = 0;
-    std::string sqlstate;
-    std::string text;
+    std::string sqlstate{};
+    std::string text{};
 };
 
 /// One lease that is out, as `leak_threshold` records it.
 struct lease_info {
     std::uint64_t id = 0; ///< the slot's number, stable while the pool lives
     duration age{};
-    std::source_location where;
-    std::thread::id thread;
+    std::source_location where{};
+    std::thread::id thread{};
     const char* tag = nullptr; ///< what `lease.tag()` was given, or null
 
     [[nodiscard]] std::string text() const {
@@ -103,12 +103,12 @@ struct lease_info {
 
 /// What the pool looked like when an operation failed.
 struct evidence {
-    std::string pool; ///< its name, if `named`
+    std::string pool{}; ///< its name, if `named`
     unsigned max = 0, used = 0, idle = 0, opening = 0, waiting = 0;
-    duration waited{};                ///< how long this acquire tried
-    std::vector<lease_info> holders;  ///< the oldest leases first, at most five; only with `leak_threshold`
-    std::string detail;               ///< what a hook threw, for errc::hook_failed
-    connect_error last_connect_error; ///< empty text if none failed since the last success
+    duration waited{};                  ///< how long this acquire tried
+    std::vector<lease_info> holders{};  ///< the oldest leases first, at most five; only with `leak_threshold`
+    std::string detail{};               ///< what a hook threw, for errc::hook_failed
+    connect_error last_connect_error{}; ///< empty text if none failed since the last success
 };
 
 /// An error code with evidence. Copying is cheap: the evidence is shared.
