@@ -1,0 +1,1027 @@
+// Distributed under the Boost Software License, Version 1.0. See LICENSE.
+#pragma once
+
+// What two or three threads, and perhaps a dialler, do at a desk, with everything a pool may expect of it as checks.
+// Shared by the tests and by the runner of the mutants.
+#include <cenote/detail/desk.hpp>
+#include <cenote/detail/idle_locked.hpp>
+#include <cenote/policy/waiting.hpp>
+#include <cenote/testing/explore.hpp>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <new>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace desk_scenarios {
+
+using namespace std::chrono_literals;
+namespace explore = cenote::testing::explore;
+using cenote::duration;
+using cenote::errc;
+using cenote::time_point;
+using cenote::detail::fate;
+using cenote::detail::retired;
+using cenote::testing::explore_sync;
+using stop_source = explore_sync::stop_source;
+using stop_token = explore_sync::stop_token;
+
+inline constexpr time_point never = time_point::max();
+inline constexpr duration soon = 1ms;        // every time-out
+inline constexpr duration threshold = 100us; // of eventually_fair
+
+template <class Order, class Waiting, bool CallerDials>
+struct config {
+    using idle = cenote::detail::idle_locked<Order, explore_sync>;
+    using waiting = Waiting;
+    static constexpr bool caller_dials = CallerDials;
+    static constexpr bool strict = std::is_same_v<Waiting, cenote::strictly_fair>;
+    static constexpr bool nudges = std::is_same_v<Waiting, cenote::barging> || std::is_same_v<Waiting, cenote::eventually_fair>;
+};
+
+/// What a slot is to the desk, and what the outside knows of it.
+struct connection : cenote::detail::link {
+    enum class is : unsigned char { vacant, opening, open, closing, foreign };
+    is state = is::vacant;
+    unsigned holder = 0;         ///< who has it: the number of a thread + 1; 0: nobody
+    std::uint64_t due_for = 0;   ///< given when this waiter had been due already, and nobody was on his way
+    std::uint64_t due_since = 0; ///< in steps
+};
+
+/// What is done with a connection that was acquired.
+enum class then : unsigned char { give, discard, detach, keep };
+
+struct plan {
+    unsigned links = 1;    ///< slots there are
+    unsigned open = links; ///< connections idle at the start
+    unsigned max = links;
+    unsigned keep = max;
+    unsigned clients = 0;     ///< threads that say leave_house(); the dialler goes when all have
+    unsigned failures = 0;    ///< dials that may fail
+    unsigned max_waiters = 9; ///< of the policy
+    int idle_at_end = -1;     ///< connections; below zero: any number
+};
+
+/// A desk and everything that surrounds it in a pool, observed.
+template <class C>
+class house {
+public:
+    using waiting = typename C::waiting;
+    using desk_type = cenote::detail::desk<typename C::idle, waiting, explore_sync, C::caller_dials>;
+    using node = typename desk_type::node;
+    using link = cenote::detail::link;
+
+    explicit house(const plan& p)
+        : links_{p.links}, keep_{p.keep}, allowed_{p.max}, clients_{p.clients}, failures_{p.failures},
+          idle_at_end_{p.idle_at_end}, poked_{0} {
+        if constexpr (std::is_same_v<waiting, cenote::eventually_fair>) policy_.after = threshold;
+        if constexpr (waiting::waits) policy_.max_waiters = p.max_waiters;
+        desk_ = ::new (static_cast<void*>(room_)) shop;
+        desk_->start(p.keep, p.max);
+        for (unsigned i = 0; i < links_; ++i) desk_->add_vacant(connections_[i]);
+        for (unsigned i = 0; i < p.open; ++i) {
+            connection& c = of(desk_->demand(p.open, 0));
+            begins(c);
+            c.state = connection::is::open;
+            explore::require(desk_->give_opened(c, policy_) == fate::kept, "what is opened at the start is kept");
+        }
+    }
+    house(const house&) = delete;
+    house& operator=(const house&) = delete;
+    ~house() {
+        if (desk_ != nullptr) desk_->~shop();
+    }
+
+    // ── what threads do ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Takes what is idle, on the hot path. For the set-up too.
+    connection* try_take() {
+        link* const l = desk_->try_take();
+        return l == nullptr ? nullptr : gets(of(l), 0, false);
+    }
+
+    /// An acquire: waits, and dials if that is its business.
+    connection* acquire(time_point until, stop_token stop = {}, bool again = false) {
+        errc why{};
+        seat& s = sit();
+        node& n = s.what();
+        n.since = explore_sync::now();
+        n.again = again;
+        link* const l = desk_->take(n, policy_, until, stop, why, [this]() noexcept { poke(); });
+        connection* c = nullptr;
+        if (l != nullptr) {
+            c = gets(of(l), s.queued_at, again);
+        } else {
+            explore::require(why != errc{}, "a refused acquire says why");
+            if (why == errc::acquire_timeout) explore::require(explore_sync::now() >= until, "an acquire times out at its deadline, not before");
+            if (why == errc::cancelled) explore::require(stop.stop_requested(), "an acquire is cancelled when somebody asked for it");
+            if (why == errc::pool_closed) explore::require(closing_, "an acquire is refused as closed after close");
+            if (why == errc::pool_suspended) explore::require(suspended_, "an acquire is refused as suspended while it is");
+        }
+        s.rise();
+        if constexpr (C::caller_dials) {
+            if (c != nullptr && c->state == connection::is::opening) c = dial_here(*c);
+        }
+        return c;
+    }
+
+    /// An asynchronous acquire that loses patience where the schedule wants, if `gives_up`.
+    connection* acquire_async(bool gives_up) {
+        errc why{};
+        seat& s = sit_async();
+        node& n = s.what();
+        n.since = explore_sync::now();
+        link* l = desk_->enqueue(n, policy_, why, [this]() noexcept { poke(); });
+        if (l == nullptr && why == errc{}) {
+            if (gives_up) {
+                explore::point("loses patience");
+                l = desk_->withdraw(n);
+                const std::uint32_t word = n.word.load();
+                if (word == cenote::detail::told::nothing) {
+                    explore::require(l == nullptr, "who has withdrawn has nothing");
+                    why = errc::cancelled;
+                } else {
+                    while (s.told.load() == 0) explore_sync::park(s.told, 0, never); // it lives until it has been told
+                    explore::require(l == n.got, "a grant that was raced stands");
+                    if (l == nullptr) why = n.why;
+                }
+            } else {
+                while (s.told.load() == 0) explore_sync::park(s.told, 0, never);
+                l = n.got;
+                if (l == nullptr) why = n.why;
+            }
+        }
+        connection* c = l == nullptr ? nullptr : gets(of(l), s.queued_at, false);
+        s.rise();
+        if constexpr (C::caller_dials) {
+            if (c != nullptr && c->state == connection::is::opening) c = dial_here(*c);
+        }
+        return c;
+    }
+
+    void put(connection* c, then what = then::give) {
+        if (c == nullptr) return;
+        switch (what) {
+        case then::give: return give(*c);
+        case then::discard: return discard(*c);
+        case then::detach: return detach(*c);
+        case then::keep: return;
+        }
+    }
+    void give(connection& c) {
+        lets_go(c);
+        remember_who_is_due(c);
+        if (desk_->give(c, policy_) == fate::excess) end(c);
+    }
+    /// Broken, or a hook threw.
+    void discard(connection& c) {
+        desk_->leave();
+        lets_go(c);
+        end(c);
+    }
+    void detach(connection& c) {
+        lets_go(c);
+        ends(c);
+        after(desk_->retire_detached(c));
+    }
+
+    void limit(unsigned max) {
+        allowed_ = std::max(allowed_, max);
+        keep_ = max;
+        desk_->limit(max, max);
+        if constexpr (!C::caller_dials) poke();
+        end_all(desk_->extract_surplus());
+    }
+    void suspend() {
+        suspended_ = true;
+        desk_->suspend();
+    }
+    void resume() {
+        desk_->resume(policy_);
+        suspended_ = false;
+        if constexpr (!C::caller_dials) poke();
+    }
+    /// Closes all that is idle, as upkeep does with what is too old.
+    void extract(unsigned min_idle = 0) {
+        end_all(desk_->extract([](link&) noexcept { return true; }, min_idle, 0));
+    }
+    void close() {
+        closing_ = true;
+        desk_->close();
+        closed_ = true;
+        nobody_waits();
+        end_all(desk_->extract_all());
+    }
+    /// The pool object goes: whoever gives up the last permit frees the desk.
+    void destroy() {
+        gone_ = true;
+        if constexpr (!C::caller_dials) poke();
+        while (visiting_) explore::yield();
+        close();
+        orphaned_ = true;
+        if (desk_->orphan()) free_desk();
+    }
+    /// Opens connections for those who wait, until all clients have left the house, or the pool is going.
+    void dialler() {
+        for (;;) {
+            poked_.store(0); // before the desk is asked, so that no poke meanwhile is lost
+            for (;;) {
+                if (gone_) return;
+                visiting_ = true;
+                link* const l = desk_->demand(0, 0);
+                visiting_ = false;
+                if (l == nullptr) break;
+                begins(of(l));
+                finish_dial(of(l));
+            }
+            if (clients_ == 0) return;
+            sleeping_ = true;
+            explore_sync::park(poked_, 0, never);
+            sleeping_ = false;
+        }
+    }
+    /// The end of a dial, well or ill. `hopeless`: nobody need wait for another.
+    void finish_dial(connection& c, bool hopeless = false) {
+        if (fails()) {
+            if (hopeless) desk_->refuse_all(errc::connect_failed);
+            ends(c);
+            after(desk_->retire_unopened(c));
+            return;
+        }
+        c.state = connection::is::open;
+        c.holder = 0;
+        remember_who_is_due(c);
+        if (desk_->give_opened(c, policy_) == fate::excess) end(c);
+    }
+    /// Somebody who may not wait would have liked a connection.
+    void wish() {
+        desk_->wish();
+        poke();
+    }
+    /// A link with a permit for a dialler that is at work when the schedule starts.
+    connection& begun_dial() {
+        connection& c = of(desk_->demand(links_, 0));
+        begins(c);
+        return c;
+    }
+    void leave_house() {
+        if (--clients_ == 0 && !C::caller_dials) poke();
+    }
+    void poke() noexcept {
+        if constexpr (!C::caller_dials) {
+            poked_.store(1);
+            explore_sync::wake(&poked_);
+        }
+    }
+    /// As if `n` returns had been published already while a waiter was on his way.
+    void soft_pushes(unsigned n) { desk_->soft_pushes(n); }
+
+    // ── checks ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// For `always`.
+    void look() {
+        ++steps_;
+        unsigned on_their_way = 0;
+        for (seat& s : seats_) {
+            if (!s.taken) continue;
+            const node& n = s.what();
+            if (n.queued && s.queued_at == 0) s.queued_at = ++ticks_;
+            if (n.queued && n.word.load() == cenote::detail::told::look) ++on_their_way;
+        }
+        seen_[explore::self()] = ++ticks_;
+        if (on_their_way != 0) last_nudge_ = steps_;
+        explore::require(on_their_way <= 1, "at most one nudge is in flight");
+        if (desk_ != nullptr) {
+            const auto c = desk_->count();
+            explore::require(c.used <= allowed_, "permits out are never above the limit");
+            explore::require(c.used >= out_, "every connection there is has a permit");
+            explore::require(c.opening <= c.used && c.leaving <= c.used, "what is opened or leaves has a permit");
+        }
+        if (closed_) nobody_waits();
+    }
+    /// For `at_rest`: nothing that anybody waits for may be there to be had.
+    void conserves_work() {
+        if (desk_ == nullptr || closing_ || suspended_) return;
+        if (sleeping_) explore::require(!desk_->wanted(0, 0), "a dialler does not sleep while a connection is wanted");
+        const auto c = desk_->count();
+        if (c.waiting == 0) return;
+        explore::require(c.idle == 0, "nobody waits beside an idle connection");
+        if (C::caller_dials || c.waiting > c.opening) explore::require(c.used >= c.max, "nobody waits beside a free permit");
+    }
+    /// For `finally`: everything is back, but for what somebody kept.
+    void audit() {
+        for (const seat& s : seats_) {
+            explore::require(!s.taken, "nobody waits at the end");
+            s.untouched();
+        }
+        if (desk_ == nullptr) {
+            for (const std::byte b : room_) explore::require(b == poison, "a desk that was freed is not written to");
+            explore::require(out_ == 0, "the desk is freed after the last permit is back");
+            return;
+        }
+        explore::require(!orphaned_ || kept() != 0, "somebody frees an orphaned desk");
+        auto c = desk_->count();
+        explore::require(c.waiting == 0, "the queue is empty at the end");
+        explore::require(c.opening == opening(), "only what is really being opened counts as such at the end");
+        explore::require(c.leaving == 0, "nothing is leaving at the end");
+        explore::require(c.used == out_, "the desk counts the connections that there are");
+        explore::require(c.used == c.idle + kept(), "every connection is idle, or somebody has it");
+        if (closing_) {
+            explore::require(c.idle == 0, "nothing is idle after close");
+            return;
+        }
+        explore::require(c.used <= c.max, "a lower limit is kept in the end");
+        if (kept() == 0) explore::require(c.used <= keep_, "what is not to be kept is closed in the end");
+        if (idle_at_end_ >= 0) explore::require(static_cast<int>(c.idle) == idle_at_end_, "what was wanted is there in the end");
+        if (suspended_) return;
+        for (unsigned i = 0; i < c.idle; ++i) {
+            explore::require(try_take() != nullptr, "what is idle can be taken");
+        }
+        explore::require(try_take() == nullptr, "nothing more is idle than is counted");
+        for (unsigned i = c.used; i < c.max; ++i) {
+            link* const l = desk_->demand(c.max, 0);
+            explore::require(l != nullptr, "every permit can be taken again");
+            begins(of(l));
+        }
+        explore::require(desk_->demand(c.max, 0) == nullptr, "there are no more permits than the limit");
+    }
+
+private:
+    static constexpr std::byte poison{0xdb};
+
+    /// The desk, and what only its idle set knows.
+    struct shop : desk_type {
+        void soft_pushes(unsigned n) {
+            link l;
+            for (unsigned i = 0; i < n; ++i) {
+                this->lock();
+                this->raise(cenote::detail::attention::soft);
+                this->unlock();
+                explore::require(C::idle::push(l), "a return is published while a waiter is on his way");
+                explore::require(C::idle::pop() == &l, "what was published can be had");
+            }
+            this->lock();
+            this->lower();
+            this->unlock();
+        }
+    };
+
+    /// Where an acquire waits; as much its own as the frame of a call is.
+    struct seat {
+        seat() noexcept : told{0} {}
+        seat(const seat&) = delete;
+        seat& operator=(const seat&) = delete;
+        ~seat() = default;
+        [[nodiscard]] node& what() noexcept { return *std::launder(reinterpret_cast<node*>(room)); }
+        void untouched() const {
+            if (!used) return;
+            for (const std::byte b : room) explore::require(b == poison, "a waiter's node is not written to after its end");
+        }
+        void rise() {
+            what().~node();
+            std::memset(room, static_cast<int>(poison), sizeof room);
+            taken = false;
+            told.store(0);
+        }
+
+        alignas(node) std::byte room[sizeof(node)];
+        bool taken = false, used = false;
+        std::uint64_t queued_at = 0; ///< 0: has not queued
+        explore_sync::word told;
+    };
+    static void on_told(node& n) noexcept {
+        auto& s = reinterpret_cast<seat&>(n); // a seat begins with its node
+        s.told.store(1);
+        explore_sync::wake(&s.told);
+    }
+
+    seat& free_seat() {
+        for (seat& s : seats_) {
+            if (s.taken) continue;
+            s.untouched();
+            s.taken = s.used = true;
+            s.queued_at = 0;
+            return s;
+        }
+        explore::fail("the house has a seat for everybody");
+    }
+    seat& sit() {
+        seat& s = free_seat();
+        ::new (static_cast<void*>(s.room)) node;
+        return s;
+    }
+    seat& sit_async() {
+        seat& s = free_seat();
+        ::new (static_cast<void*>(s.room)) node{on_told};
+        return s;
+    }
+
+    static connection& of(link* l) { return *static_cast<connection*>(l); }
+
+    /// A permit is out.
+    void begins(connection& c) {
+        explore::require(c.state == connection::is::vacant, "what is to be opened is vacant");
+        c.state = connection::is::opening;
+        explore::require(++out_ <= allowed_, "there are never more connections than the limit");
+    }
+    /// A permit is about to be back.
+    void ends(connection& c) {
+        c.state = connection::is::vacant;
+        c.holder = 0;
+        --out_;
+    }
+    /// Closes a connection that counts as leaving.
+    void end(connection& c) {
+        explore::require(c.holder == 0 && c.state == connection::is::open, "what is closed is open, and nobody has it");
+        c.state = connection::is::closing;
+        ends(c);
+        after(desk_->retire(c));
+    }
+    void end_all(link* l) {
+        while (l != nullptr) end(of(std::exchange(l, l->next)));
+    }
+    void after(retired r) {
+        if (r == retired::last) {
+            explore::require(orphaned_, "a permit is the last only if the pool is gone");
+            free_desk();
+        } else if (r == retired::wanted) {
+            poke();
+        }
+    }
+    void free_desk() {
+        explore::require(desk_ != nullptr, "one party frees the desk");
+        shop* const d = std::exchange(desk_, nullptr);
+        d->~shop();
+        std::memset(room_, static_cast<int>(poison), sizeof room_);
+    }
+
+    /// `queued_at` 0: without queueing, so at the end of the critical section that was this thread's last.
+    connection* gets(connection& c, std::uint64_t queued_at, bool again) {
+        const std::uint64_t ticket = queued_at != 0 ? queued_at : seen_[explore::self()];
+        explore::require(c.holder == 0, "a connection has one holder");
+        c.holder = explore::self() + 1;
+        if (c.state == connection::is::vacant) {
+            explore::require(C::caller_dials, "a taker gets a connection that is open");
+            begins(c);
+        } else {
+            explore::require(c.state == connection::is::open, "a taker gets a connection that is open, or vacant");
+        }
+        if (!again) {
+            for (seat& s : seats_) {
+                if (!s.taken || !s.what().queued || s.queued_at == 0 || s.queued_at >= ticket) continue;
+                if constexpr (C::strict) explore::fail("not so: nobody is overtaken");
+                if (c.due_for == s.queued_at && last_nudge_ < c.due_since) explore::fail("not so: nobody who is due is overtaken");
+            }
+        }
+        c.due_for = 0;
+        return &c;
+    }
+    void lets_go(connection& c) {
+        explore::require(c.holder != 0 && c.state == connection::is::open, "who gives has something to give");
+        c.holder = 0;
+    }
+    /// The oldest waiter, if the policy says that he is to get what is given from now on, and nobody is on his way.
+    void remember_who_is_due(connection& c) {
+        c.due_for = 0;
+        seat* oldest = nullptr;
+        for (seat& s : seats_) {
+            if (!s.taken || !s.what().queued || s.queued_at == 0) continue;
+            if (s.what().again) return;
+            if (oldest == nullptr || s.queued_at < oldest->queued_at) oldest = &s;
+        }
+        if (oldest == nullptr || last_nudge_ == steps_) return;
+        const node& n = oldest->what();
+        if (n.wake == nullptr && !policy_.hand_over(explore_sync::now() - n.since)) return;
+        c.due_for = oldest->queued_at;
+        c.due_since = steps_;
+    }
+
+    [[nodiscard]] bool fails() {
+        explore::point("opens a connection");
+        if (failures_ == 0 || explore::choose(2) == 0) return false;
+        --failures_;
+        return true;
+    }
+    /// A caller opens a connection for itself.
+    connection* dial_here(connection& c) {
+        if (fails()) {
+            ends(c);
+            after(desk_->retire_unopened(c));
+            return nullptr;
+        }
+        c.state = connection::is::open;
+        desk_->dialled();
+        return &c;
+    }
+    void nobody_waits() {
+        for (seat& s : seats_) explore::require(!s.taken || !s.what().queued, "nobody waits after close");
+    }
+    /// What somebody has kept, and dials that do not end.
+    [[nodiscard]] unsigned kept() const {
+        unsigned n = 0;
+        for (const connection& c : connections_) n += c.holder != 0 || c.state == connection::is::opening ? 1U : 0U;
+        return n;
+    }
+    [[nodiscard]] unsigned opening() const {
+        unsigned n = 0;
+        for (const connection& c : connections_) n += c.state == connection::is::opening ? 1U : 0U;
+        return n;
+    }
+
+    alignas(shop) std::byte room_[sizeof(shop)];
+    shop* desk_ = nullptr;
+    waiting policy_{};
+    std::array<connection, 3> connections_{};
+    std::array<seat, 4> seats_{};
+    unsigned links_;
+    unsigned keep_;
+    unsigned allowed_; ///< the highest limit so far
+    unsigned clients_;
+    unsigned failures_;
+    int idle_at_end_;
+    unsigned out_ = 0; ///< connections that are open, being opened or being closed
+    std::uint64_t ticks_ = 0, steps_ = 0, last_nudge_ = 0;
+    std::array<std::uint64_t, 5> seen_{}; ///< when a thread was last before a visible operation
+    bool closing_ = false, closed_ = false, suspended_ = false, orphaned_ = false;
+    bool gone_ = false, visiting_ = false, sleeping_ = false; ///< the pool, the dialler in the desk without a permit, the dialler
+    explore_sync::word poked_;
+};
+
+struct scenario {
+    std::string name;
+    unsigned preemptions = 3;
+    std::function<void(explore::world&)> body;
+};
+
+
+/// Adds the scenarios that make sense for a configuration.
+template <class C>
+class catalogue {
+    using H = house<C>;
+    using world = explore::world;
+    static constexpr bool dials = C::caller_dials;
+    static constexpr bool waits = C::waiting::waits;
+    static constexpr bool eventually = std::is_same_v<typename C::waiting, cenote::eventually_fair>;
+    using shared = std::shared_ptr<H>;
+
+    std::vector<scenario>& out_;
+
+    template <class Body>
+    void add(std::string name, Body body, unsigned preemptions = 3) { out_.push_back({std::move(name), preemptions, std::move(body)}); }
+
+    static shared open(world& w, const plan& p) {
+        auto h = std::make_shared<H>(p);
+        w.always([h] { h->look(); });
+        w.at_rest([h] { h->conserves_work(); });
+        w.finally([h] { h->audit(); });
+        return h;
+    }
+    static time_point in_time() { return explore_sync::now() + soon; }
+    static time_point when(bool endless) { return endless ? never : in_time(); }
+    static std::string how(const char* what, bool endless) { return std::string{what} + (endless ? ", without end" : ", with time-outs"); }
+
+public:
+    explicit catalogue(std::vector<scenario>& out) : out_{out} {
+        taking_turns();
+        ends();
+        limits();
+        if constexpr (waits) {
+            waiting();
+            suspending();
+            asynchronous();
+        }
+        if constexpr (eventually) being_due();
+        if constexpr (!dials) diallers();
+    }
+
+private:
+    void taking_turns() {
+        for (const bool endless : {true, false}) {
+            if (!waits && endless) continue;
+            add(how("three take turns with one", endless), [=](world& w) {
+                auto h = open(w, {.links = 1});
+                for (const char* name : {"a", "b", "c"}) w.thread(name, [=] { h->put(h->acquire(when(endless))); });
+            });
+            add(how("three take turns with two", endless), [=](world& w) {
+                auto h = open(w, {.links = 2});
+                for (const char* name : {"a", "b", "c"}) {
+                    w.thread(name, [=] {
+                        for (int round = name[0] == 'a' ? 0 : 1; round < 2; ++round) h->put(h->acquire(when(endless)));
+                    });
+                }
+            });
+            // Broken connections, hooks that throw, connections that are taken away.
+            if constexpr (dials) {
+                add(how("some do not give back what they got", endless), [=](world& w) {
+                    auto h = open(w, {.links = 1});
+                    for (const char* name : {"a", "b", "c"}) {
+                        w.thread(name, [=] {
+                            if (auto* const c = h->acquire(when(endless))) h->put(c, static_cast<then>(explore::choose(3)));
+                        });
+                    }
+                });
+                add(how("some cannot open what they were granted", endless), [=](world& w) {
+                    auto h = open(w, {.links = 1, .open = 0, .failures = 2});
+                    for (const char* name : {"a", "b", "c"}) w.thread(name, [=] { h->put(h->acquire(when(endless))); });
+                });
+            }
+        }
+        add("hot paths beside one who waits", [=](world& w) {
+            auto h = open(w, {.links = 1});
+            for (const char* name : {"a", "b"}) {
+                w.thread(name, [=] {
+                    for (int round = 0; round < 2; ++round) h->put(h->try_take());
+                });
+            }
+            w.thread("c", [=] { h->put(h->acquire(never)); });
+        });
+    }
+
+    void ends() {
+        for (const bool open_waits : {false, true}) {
+            if (!waits && open_waits) continue;
+            add(open_waits ? "the pool goes, one waits and one holds" : "the pool goes while two hold", [=](world& w) {
+                auto h = open(w, {.links = 2});
+                auto* const first = h->try_take();
+                auto* const second = open_waits ? nullptr : h->try_take();
+                w.thread("a", [=] { h->put(first, static_cast<then>(explore::choose(3))); });
+                w.thread("b", [=] { h->put(second, static_cast<then>(explore::choose(3))); });
+                w.thread("pool", [=] { h->destroy(); });
+            });
+        }
+        add("the pool goes and a lease is never returned", [=](world& w) {
+            auto h = open(w, {.links = 2});
+            auto* const first = h->try_take();
+            (void)h->try_take();
+            w.thread("a", [=] { h->put(first); });
+            w.thread("pool", [=] { h->destroy(); });
+        });
+        add("close meets acquire and give", [=](world& w) {
+            auto h = open(w, {.links = 2});
+            auto* const first = h->try_take();
+            w.thread("a", [=] {
+                h->put(first);
+                h->put(h->acquire(never));
+            });
+            w.thread("b", [=] { h->put(h->acquire(never)); });
+            w.thread("closer", [=] { h->close(); });
+        });
+        add("two close at once", [=](world& w) {
+            auto h = open(w, {.links = 2});
+            auto* const first = h->try_take();
+            w.thread("a", [=] { h->put(first); });
+            for (const char* name : {"b", "c"}) w.thread(name, [=] { h->close(); });
+        });
+        if constexpr (waits) {
+            // Neither a time-out nor a return will help those whom close forgets.
+            add("close refuses all who wait for a holder that never returns", [=](world& w) {
+                auto h = open(w, {.links = 1});
+                (void)h->try_take();
+                for (const char* name : {"a", "b"}) {
+                    w.thread(name, [=] { explore::require(h->acquire(never) == nullptr, "there is nothing to get"); });
+                }
+                w.thread("closer", [=] { h->close(); });
+            });
+            add("close refuses all, with time-outs", [=](world& w) {
+                auto h = open(w, {.links = 1});
+                (void)h->try_take();
+                for (const char* name : {"a", "b"}) {
+                    w.thread(name, [=] { explore::require(h->acquire(in_time()) == nullptr, "there is nothing to get"); });
+                }
+                w.thread("closer", [=] { h->close(); });
+            });
+        }
+    }
+
+    void limits() {
+        for (const bool endless : {true, false}) {
+            if (!waits && endless) continue;
+            add(how("the limit falls while connections come back", endless), [=](world& w) {
+                auto h = open(w, {.links = 2});
+                auto* const first = h->try_take();
+                w.thread("a", [=] { h->put(first); });
+                w.thread("b", [=] { h->put(h->acquire(when(endless))); });
+                w.thread("c", [=] {
+                    h->limit(1);
+                    h->put(h->acquire(when(endless)));
+                });
+            });
+        }
+        if constexpr (dials) {
+            add("the limit falls and rises", [=](world& w) {
+                auto h = open(w, {.links = 2});
+                auto* const first = h->try_take();
+                w.thread("a", [=] { h->put(first); });
+                w.thread("b", [=] { h->put(h->acquire(never)); });
+                w.thread("c", [=] {
+                    h->limit(1);
+                    h->limit(2);
+                });
+            });
+            add("idle connections are closed while others come", [=](world& w) {
+                auto h = open(w, {.links = 2});
+                w.thread("a", [=] { h->extract(); });
+                for (const char* name : {"b", "c"}) {
+                    w.thread(name, [=] {
+                        for (int round = 0; round < 2; ++round) h->put(h->acquire(never));
+                    });
+                }
+            });
+        }
+    }
+
+    void waiting() {
+        add("two return to two who wait", [=](world& w) {
+            auto h = open(w, {.links = 2});
+            auto* const first = h->try_take();
+            auto* const second = h->try_take();
+            w.thread("a", [=] {
+                h->put(first);
+                h->put(second);
+            });
+            for (const char* name : {"b", "c"}) w.thread(name, [=] { h->put(h->acquire(never), then::keep); });
+        });
+        add("two return to one who waits and one whose time may end", [=](world& w) {
+            auto h = open(w, {.links = 2});
+            auto* const first = h->try_take();
+            auto* const second = h->try_take();
+            w.thread("a", [=] {
+                h->put(first);
+                h->put(second);
+            });
+            w.thread("b", [=] { h->put(h->acquire(in_time()), then::keep); });
+            w.thread("c", [=] { h->put(h->acquire(never), then::keep); });
+        });
+        add("one returns while a time-out passes", [=](world& w) {
+            auto h = open(w, {.links = 1});
+            auto* const first = h->try_take();
+            w.thread("a", [=] { h->put(first); });
+            w.thread("b", [=] { h->put(h->acquire(in_time())); });
+            w.thread("c", [=] { h->put(h->acquire(never)); });
+        });
+        add("one returns while another is cancelled", [=](world& w) {
+            auto h = open(w, {.links = 1});
+            auto* const first = h->try_take();
+            auto stop = std::make_shared<stop_source>();
+            w.thread("a", [=] {
+                h->put(first);
+                stop->request_stop();
+            });
+            w.thread("b", [=] { h->put(h->acquire(never, stop->get_token())); });
+            w.thread("c", [=] { h->put(h->acquire(never)); });
+        });
+        add("time passes, but a deadline does not move", [=](world& w) {
+            auto h = open(w, {.links = 1});
+            auto* const first = h->try_take();
+            w.thread("a", [=] {
+                explore::advance(soon / 2);
+                h->put(first);
+                (void)h->try_take();
+            });
+            w.thread("b", [=] {
+                const time_point until = in_time();
+                if (h->acquire(until) == nullptr) explore::require(explore_sync::now() <= until + soon / 2, "a deadline never restarts");
+            });
+        });
+        add("the queue is full", [=](world& w) {
+            auto h = open(w, {.links = 1, .max_waiters = 1});
+            for (const char* name : {"a", "b", "c"}) w.thread(name, [=] { h->put(h->acquire(never)); });
+        });
+    }
+
+    void suspending() {
+        for (const bool endless : {true, false}) {
+            add(how("a pool is suspended and resumed", endless), [=](world& w) {
+                auto h = open(w, {.links = 2});
+                auto* const first = h->try_take();
+                w.thread("a", [=] {
+                    h->suspend();
+                    h->resume();
+                });
+                w.thread("b", [=] {
+                    h->put(first);
+                    h->put(h->acquire(when(endless)));
+                });
+                w.thread("c", [=] { h->put(h->acquire(when(endless))); });
+            });
+        }
+        if constexpr (dials) {
+            add("permits are free when a pool is resumed", [=](world& w) {
+                auto h = open(w, {.links = 2, .open = 1});
+                w.thread("a", [=] {
+                    h->suspend();
+                    h->resume();
+                });
+                for (const char* name : {"b", "c"}) w.thread(name, [=] { h->put(h->acquire(never), then::keep); });
+            });
+        }
+        add("two suspend and resume", [=](world& w) {
+            auto h = open(w, {.links = 1});
+            for (const char* name : {"a", "b"}) {
+                w.thread(name, [=] {
+                    h->suspend();
+                    h->resume();
+                });
+            }
+            w.thread("c", [=] { h->put(h->acquire(never)); });
+        });
+        add("a suspended pool is closed", [=](world& w) {
+            auto h = open(w, {.links = 2});
+            auto* const first = h->try_take();
+            w.thread("a", [=] {
+                h->suspend();
+                h->resume();
+            });
+            w.thread("b", [=] {
+                h->put(first);
+                h->put(h->acquire(never));
+            });
+            w.thread("closer", [=] { h->close(); });
+        });
+    }
+
+    void asynchronous() {
+        for (const bool gives_up : {false, true}) {
+            const std::string and_how = gives_up ? ", and one gives up" : "";
+            add("one waits and one is called back" + and_how, [=](world& w) {
+                auto h = open(w, {.links = 1});
+                auto* const first = h->try_take();
+                w.thread("a", [=] { h->put(first); });
+                w.thread("b", [=] { h->put(h->acquire_async(gives_up)); });
+                w.thread("c", [=] { h->put(h->acquire(never)); });
+            });
+            add("two return to one who waits and one who is called back" + and_how, [=](world& w) {
+                auto h = open(w, {.links = 2});
+                auto* const first = h->try_take();
+                auto* const second = h->try_take();
+                w.thread("a", [=] {
+                    h->put(first);
+                    h->put(second);
+                });
+                w.thread("b", [=] { h->put(h->acquire_async(gives_up), then::keep); });
+                w.thread("c", [=] { h->put(h->acquire(never), then::keep); });
+            });
+            add("those who are called back are refused by close" + and_how, [=](world& w) {
+                auto h = open(w, {.links = 1});
+                (void)h->try_take();
+                w.thread("a", [=] { h->put(h->acquire_async(gives_up)); });
+                w.thread("b", [=] { h->put(h->acquire(never)); });
+                w.thread("closer", [=] { h->close(); });
+            });
+        }
+        add("time-outs in front of one who is called back", [=](world& w) {
+            auto h = open(w, {.links = 2});
+            auto* const first = h->try_take();
+            auto* const second = h->try_take();
+            w.thread("a", [=] {
+                h->put(first);
+                h->put(second);
+            });
+            w.thread("b", [=] { h->put(h->acquire(in_time()), then::keep); });
+            w.thread("c", [=] { h->put(h->acquire_async(false), then::keep); });
+        });
+    }
+
+    void being_due() {
+        add("returns go to the oldest once he is due", [=](world& w) {
+            auto h = open(w, {.links = 2});
+            auto* const first = h->try_take();
+            auto* const second = h->try_take();
+            w.thread("a", [=] {
+                h->put(first);
+                explore::advance(2 * threshold);
+                h->put(second);
+            });
+            w.thread("b", [=] { h->put(h->acquire(never)); });
+            w.thread("c", [=] {
+                for (int round = 0; round < 2; ++round) h->put(h->acquire(never));
+            });
+        });
+    }
+
+    void diallers() {
+        const auto two = [](world& w, const shared& h, bool endless, bool any_fate) {
+            w.thread("dialler", [=] { h->dialler(); });
+            for (const char* name : {"a", "b"}) {
+                w.thread(name, [=] {
+                    auto* const c = h->acquire(when(endless || name[0] == 'b'));
+                    if (c != nullptr) h->put(c, any_fate ? static_cast<then>(explore::choose(3)) : then::give);
+                    h->leave_house();
+                });
+            }
+        };
+        for (const bool endless : {true, false}) {
+            if (!waits && endless) continue;
+            for (const unsigned links : {1U, 2U}) {
+                add(how(links == 1 ? "a dialler serves two with one slot" : "a dialler serves two with two slots", endless), [=](world& w) {
+                    two(w, open(w, {.links = links, .open = 0, .clients = 2, .failures = links == 1 ? 1U : 0U}), endless, false);
+                });
+            }
+            add(how("a dialler replaces what does not come back", endless), [=](world& w) {
+                two(w, open(w, {.links = 1, .clients = 2, .failures = 1}), endless, true);
+            });
+        }
+        add("one who may not wait makes a wish", [=](world& w) {
+            auto h = open(w, {.links = 1, .open = 0, .clients = 1, .idle_at_end = 1});
+            w.thread("dialler", [=] { h->dialler(); });
+            w.thread("a", [=] {
+                auto* const c = h->acquire(explore_sync::now());
+                if (c == nullptr && !waits) h->wish();
+                h->put(c);
+                h->leave_house();
+            });
+        });
+        add("the pool goes while a dial is in flight", [=](world& w) {
+            auto h = open(w, {.links = 2, .open = 1, .failures = 1});
+            auto* const c = h->try_take();
+            auto& dial = h->begun_dial();
+            w.thread("dialler", [=, &dial] { h->finish_dial(dial); });
+            w.thread("a", [=] { h->put(c); });
+            w.thread("pool", [=] { h->destroy(); });
+        });
+        add("the pool goes and its dialler with it", [=](world& w) {
+            auto h = open(w, {.links = 2, .open = 1, .clients = 1, .failures = 1});
+            auto* const c = h->try_take();
+            w.thread("dialler", [=] { h->dialler(); });
+            w.thread("a", [=] { h->put(c, static_cast<then>(explore::choose(3))); });
+            w.thread("pool", [=] {
+                if constexpr (waits) (void)h->acquire(explore_sync::now());
+                h->destroy();
+            });
+        });
+        add("the limit falls while a dial is in flight", [=](world& w) {
+            auto h = open(w, {.links = 2, .open = 1, .failures = 1});
+            auto* const c = h->try_take();
+            auto& dial = h->begun_dial();
+            w.thread("dialler", [=, &dial] { h->finish_dial(dial); });
+            w.thread("a", [=] { h->put(c); });
+            w.thread("b", [=] { h->limit(1); });
+        });
+        if constexpr (waits) {
+            add("a dial that never ends keeps nobody from being refused", [=](world& w) {
+                auto h = open(w, {.links = 1, .open = 0});
+                (void)h->begun_dial();
+                for (const char* name : {"a", "b"}) w.thread(name, [=] { h->put(h->acquire(never)); });
+                w.thread("closer", [=] { h->close(); });
+            });
+            add("a hopeless dial refuses all who wait", [=](world& w) {
+                auto h = open(w, {.links = 1, .open = 0, .clients = 2, .failures = 1});
+                auto& dial = h->begun_dial();
+                w.thread("dialler", [=, &dial] {
+                    h->finish_dial(dial, true);
+                    h->dialler();
+                });
+                for (const char* name : {"a", "b"}) {
+                    w.thread(name, [=] {
+                        h->put(h->acquire(never));
+                        h->leave_house();
+                    });
+                }
+            });
+            add("idle connections are closed beside a dialler", [=](world& w) {
+                auto h = open(w, {.links = 1, .clients = 2});
+                w.thread("dialler", [=] { h->dialler(); });
+                w.thread("a", [=] {
+                    h->extract();
+                    h->leave_house();
+                });
+                w.thread("b", [=] {
+                    for (int round = 0; round < 2; ++round) h->put(h->acquire(never));
+                    h->leave_house();
+                });
+            });
+            add("a pool with a dialler is suspended and resumed", [=](world& w) {
+                auto h = open(w, {.links = 2, .open = 1, .clients = 2, .failures = 1});
+                auto* const c = h->try_take();
+                w.thread("dialler", [=] { h->dialler(); });
+                w.thread("a", [=] {
+                    h->suspend();
+                    h->put(c);
+                    h->resume();
+                    h->leave_house();
+                });
+                w.thread("b", [=] {
+                    h->put(h->acquire(never));
+                    h->leave_house();
+                });
+            });
+        }
+    }
+};
+
+template <class C>
+[[nodiscard]] std::vector<scenario> scenarios() {
+    std::vector<scenario> out;
+    catalogue<C>{out};
+    return out;
+}
+
+} // namespace desk_scenarios
