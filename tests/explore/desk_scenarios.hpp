@@ -778,6 +778,18 @@ private:
             w.thread("b", [=] { h->put(h->acquire(never, stop->get_token())); });
             w.thread("c", [=] { h->put(h->acquire(never)); });
         });
+        // Nobody but the stop request can end this wait.
+        add("one is cancelled who was told to look in vain", [=](world& w) {
+            auto h = open(w, {.links = 1});
+            auto* const first = h->try_take();
+            auto stop = std::make_shared<stop_source>();
+            w.thread("a", [=] {
+                h->put(first);
+                (void)h->try_take();
+            });
+            w.thread("b", [=] { (void)h->acquire(never, stop->get_token()); });
+            w.thread("c", [=] { stop->request_stop(); });
+        });
         add("time passes, but a deadline does not move", [=](world& w) {
             auto h = open(w, {.links = 1});
             auto* const first = h->try_take();

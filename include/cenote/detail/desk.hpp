@@ -540,7 +540,9 @@ private:
     static void tell(node& n, std::uint32_t what, auto&& unlock) noexcept {
         const auto wake = n.wake;
         typename Sync::word* const word = &n.word;
-        n.word.store(what);
+        // A nudge does not hide a stop request, who has one is on his way already.
+        if (what == told::look) n.word.swap_if(told::nothing, told::look);
+        else n.word.store(what);
         unlock();
         if (wake == nullptr) {
             Sync::wake(word);
@@ -698,7 +700,9 @@ private:
     /// Sleeps until told. Lock not held.
     [[nodiscard]] link* wait(node& n, const Waiting& policy, time_point until, const stop_token& stop, errc& why) noexcept {
         const auto interrupt = [&n]() noexcept {
-            if (n.word.swap_if(told::nothing, told::stop)) Sync::wake(&n.word);
+            for (std::uint32_t was = n.word.load(); was == told::nothing || was == told::look; was = n.word.load()) {
+                if (n.word.swap_if(was, told::stop)) return Sync::wake(&n.word);
+            }
         };
         const typename Sync::template stop_callback<decltype(interrupt)> on_stop{stop, interrupt};
         for (;;) {
@@ -719,17 +723,17 @@ private:
                 continue;
             }
             if (queue_.nudged == &n) queue_.nudged = nullptr;
+            // The word alone tells of a stop: between looking at the token and clearing the word a request could be lost.
+            const bool stopped = !n.word.swap_if(told::look, told::nothing) && n.word.load() == told::stop;
             // Whoever is here at the lock may take what is idle, also when its time is up, unless that overtakes one who is due.
             const bool turn = gate_ == gate::open && (queue_.head == &n || !due(policy));
             link* const l = turn ? this->pop_locked() : nullptr;
-            const bool stopped = stop.stop_requested();
             if (l != nullptr || stopped || Sync::now() >= until) {
                 remove(n);
                 if (l == nullptr) why = stopped ? errc::cancelled : errc::acquire_timeout;
                 leave_and_unlock();
                 return l;
             }
-            n.word.store(told::nothing);
             refresh();
             this->unlock();
         }
