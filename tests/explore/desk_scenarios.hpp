@@ -807,6 +807,24 @@ private:
             auto h = open(w, {.links = 1, .max_waiters = 1});
             for (const char* name : {"a", "b", "c"}) w.thread(name, [=] { h->put(h->acquire(never)); });
         });
+        // Whoever got something unusable goes to the front.
+        add("one comes again", [=](world& w) {
+            auto h = open(w, {.links = 3});
+            auto* const first = h->try_take();
+            auto* const second = h->try_take();
+            auto* const third = h->try_take();
+            w.thread("a", [=] {
+                h->put(first);
+                if constexpr (eventually) explore::advance(2 * threshold);
+                h->put(second);
+                h->put(third);
+            });
+            w.thread("b", [=] { h->put(h->acquire(never), then::keep); });
+            w.thread("c", [=] {
+                h->put(h->acquire(never), then::keep);
+                h->put(h->acquire(never, {}, true), then::keep);
+            });
+        });
     }
 
     void suspending() {

@@ -134,7 +134,7 @@ public:
         link* const l = n.got;
         if (n.queued) {
             remove(n);
-            leave_and_unlock();
+            pass_on_and_unlock();
         } else {
             this->unlock();
         }
@@ -667,9 +667,9 @@ private:
         return fate::excess;
     }
 
-    /// Somebody has left the queue: what is idle goes on to the next. A synchronous waiter is nudged (and nudges the next in
-    /// turn); asynchronous ones at the front are granted theirs one after the other.
-    void leave_and_unlock() noexcept {
+    /// Somebody has left the queue, or was nudged and may not have it: what is idle goes on to the next. A synchronous waiter is
+    /// nudged (and nudges the next in turn); asynchronous ones at the front are granted theirs one after the other.
+    void pass_on_and_unlock() noexcept {
         while (queue_.head != nullptr && gate_ == gate::open && !this->empty_locked()) {
             if (queue_.head->wake == nullptr) {
                 nudge_and_unlock();
@@ -731,11 +731,10 @@ private:
             if (l != nullptr || stopped || Sync::now() >= until) {
                 remove(n);
                 if (l == nullptr) why = stopped ? errc::cancelled : errc::acquire_timeout;
-                leave_and_unlock();
+                pass_on_and_unlock();
                 return l;
             }
-            refresh();
-            this->unlock();
+            pass_on_and_unlock();
         }
     }
 
