@@ -935,6 +935,19 @@ private:
                 for (int round = 0; round < 2; ++round) h->put(h->acquire(never));
             });
         });
+        // Only every 32nd return asks whether he is due who is on his way.
+        add("one is due while he is on his way", [=](world& w) {
+            auto h = open(w, {.links = 2});
+            auto* const first = h->try_take();
+            auto* const second = h->try_take();
+            h->soft_pushes(31);
+            w.thread("a", [=] {
+                h->put(first);
+                explore::advance(2 * threshold);
+                h->put(second);
+            });
+            for (const char* name : {"b", "c"}) w.thread(name, [=] { h->put(h->acquire(never), then::keep); });
+        });
     }
 
     void diallers() {

@@ -554,10 +554,11 @@ private:
     /// The oldest waiter gets `l`.
     void grant_and_unlock(link& l) noexcept {
         node& n = *queue_.head;
+        const bool nudged = queue_.nudged == &n;
         remove(n);
         n.got = &l;
         refresh();
-        tell(n, told::granted, [this]() noexcept { this->unlock(); });
+        tell(n, nudged ? told::granted_pass_on : told::granted, [this]() noexcept { this->unlock(); });
     }
 
     [[nodiscard]] bool refuse_and_unlock(errc why) noexcept {
@@ -708,6 +709,10 @@ private:
         for (;;) {
             switch (n.word.load()) {
             case told::granted: return n.got;
+            case told::granted_pass_on:
+                this->lock();
+                pass_on_and_unlock();
+                return n.got;
             case told::refused: why = n.why; return nullptr;
             case told::nothing:
                 if (Sync::now() < until) {

@@ -15,6 +15,7 @@ inline constexpr std::uint32_t look = 1;    ///< a nudge: something was publishe
 inline constexpr std::uint32_t granted = 2; ///< `got` is yours; you have left the queue
 inline constexpr std::uint32_t refused = 3; ///< `why` says why; you have left the queue
 inline constexpr std::uint32_t stop = 4;    ///< the stop token fired
+inline constexpr std::uint32_t granted_pass_on = 5; ///< granted before it could look: what there is to look at is for the next
 } // namespace told
 
 /// One acquire in the queue. It lives in the frame of the waiting call, or in an asynchronous operation.
