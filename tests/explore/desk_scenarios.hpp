@@ -702,6 +702,28 @@ private:
     }
 
     void limits() {
+        add("the limit rises while others come", [=](world& w) {
+            auto h = open(w, {.links = 2, .open = 1, .max = 1, .clients = 2});
+            (void)h->try_take();
+            w.thread("a", [=] {
+                h->limit(2);
+                if constexpr (!dials) h->dialler();
+            });
+            for (const char* name : {"b", "c"}) {
+                w.thread(name, [=] {
+                    h->put(h->acquire(never));
+                    h->leave_house();
+                });
+            }
+        });
+        if constexpr (dials) {
+            add("the limit rises by two", [=](world& w) {
+                auto h = open(w, {.links = 3, .open = 1, .max = 1});
+                (void)h->try_take();
+                w.thread("a", [=] { h->limit(3); });
+                for (const char* name : {"b", "c"}) w.thread(name, [=] { h->put(h->acquire(never), then::keep); });
+            });
+        }
         for (const bool endless : {true, false}) {
             if (!waits && endless) continue;
             add(how("the limit falls while connections come back", endless), [=](world& w) {

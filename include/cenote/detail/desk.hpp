@@ -469,9 +469,9 @@ private:
         }
         if (link* const l = this->pop_locked()) return l;
         if constexpr (CallerDials) {
-            if (n.dials) {
-                if (link* const l = take_vacant()) return l;
-            }
+            bool first = n.dials;
+            if constexpr (waits) first = first && queue_.head == nullptr; // else a free permit is on its way to a waiter
+            if (link* const l = first ? take_vacant() : nullptr) return l;
         }
         why = errc::exhausted;
         return nullptr;
