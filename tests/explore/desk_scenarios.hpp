@@ -643,6 +643,10 @@ private:
             }
             w.thread("c", [=] { h->put(h->acquire(never)); });
         });
+        add("what overflows is closed when it comes back", [=](world& w) {
+            auto h = open(w, {.links = 2, .open = dials ? 0U : 2U, .max = 2, .keep = dials ? 1U : 2U});
+            for (const char* name : {"a", "b", "c"}) w.thread(name, [=] { h->put(h->acquire(in_time())); });
+        });
     }
 
     void ends() {

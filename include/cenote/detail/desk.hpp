@@ -442,6 +442,7 @@ private:
         vacant_ = l->next;
         ++used_;
         count_opening(+1);
+        if constexpr (!calm) refresh(); // there may now be more than are kept
         return l;
     }
 
