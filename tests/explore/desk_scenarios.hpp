@@ -889,6 +889,15 @@ private:
             }
             w.thread("c", [=] { h->put(h->acquire(never)); });
         });
+        add("the limit falls while a pool is suspended", [=](world& w) {
+            auto h = open(w, {.links = 2});
+            w.thread("a", [=] {
+                h->suspend();
+                h->limit(1);
+                h->resume();
+            });
+            w.thread("b", [=] { h->put(h->acquire(never)); });
+        });
         add("a suspended pool is closed", [=](world& w) {
             auto h = open(w, {.links = 2});
             auto* const first = h->try_take();

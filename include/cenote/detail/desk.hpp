@@ -314,9 +314,17 @@ public:
     /// Takes out what is idle beyond the limit.
     [[nodiscard]] link* extract_surplus() noexcept {
         this->lock();
-        const unsigned over = staying() > max() ? staying() - max() : 0;
+        unsigned over = staying() > max() ? staying() - max() : 0;
         const unsigned idle = this->count_locked();
-        return extracted(over == 0 ? nullptr : Idle::extract([](link&) noexcept { return true; }, idle > over ? idle - over : 0));
+        link* out = over == 0 ? nullptr : Idle::extract([](link&) noexcept { return true; }, idle > over ? idle - over : 0);
+        if constexpr (!calm) { // while suspended, all that is idle is held
+            for (; over != 0 && transit_.held != nullptr; --over) {
+                link* const l = held_pop();
+                l->next = out;
+                out = l;
+            }
+        }
+        return extracted(out);
     }
 
     /// After close(): takes out everything idle.
