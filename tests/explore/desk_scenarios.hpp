@@ -1050,6 +1050,20 @@ private:
                 for (const char* name : {"a", "b"}) w.thread(name, [=] { h->put(h->acquire(never)); });
                 w.thread("closer", [=] { h->close(); });
             });
+            add("one is told to look in vain beside a dialler", [=](world& w) {
+                auto h = open(w, {.links = 2, .open = 1, .clients = 2});
+                auto* const c = h->try_take();
+                w.thread("dialler", [=] { h->dialler(); });
+                w.thread("a", [=] {
+                    h->put(c);
+                    (void)h->try_take();
+                    h->leave_house();
+                });
+                w.thread("b", [=] {
+                    h->put(h->acquire(never), then::keep);
+                    h->leave_house();
+                });
+            });
             add("a hopeless dial refuses all who wait", [=](world& w) {
                 auto h = open(w, {.links = 1, .open = 0, .clients = 2, .failures = 1});
                 auto& dial = h->begun_dial();

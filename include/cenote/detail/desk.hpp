@@ -98,7 +98,7 @@ public:
             push_waiter(n);
             this->unlock();
             poke();
-            return wait(n, policy, until, stop, why);
+            return wait(n, policy, until, stop, why, poke);
         } else {
             this->unlock();
             return nullptr;
@@ -708,7 +708,14 @@ private:
     }
 
     /// Sleeps until told. Lock not held.
-    [[nodiscard]] link* wait(node& n, const Waiting& policy, time_point until, const stop_token& stop, errc& why) noexcept {
+    template <class Poke>
+    [[nodiscard]] link* wait(node& n, const Waiting& policy, time_point until, const stop_token& stop, errc& why, Poke& poke) noexcept {
+        // What was idle and on its way to a waiter, so that nothing was opened for him, may have been taken by a newcomer.
+        const auto pass_on = [&]() noexcept {
+            const bool dial = !CallerDials && wants_dial(0, 0);
+            pass_on_and_unlock();
+            if (dial) poke();
+        };
         const auto interrupt = [&n]() noexcept {
             for (std::uint32_t was = n.word.load(); was == told::nothing || was == told::look; was = n.word.load()) {
                 if (n.word.swap_if(was, told::stop)) return Sync::wake(&n.word);
@@ -720,7 +727,7 @@ private:
             case told::granted: return n.got;
             case told::granted_pass_on:
                 this->lock();
-                pass_on_and_unlock();
+                pass_on();
                 return n.got;
             case told::refused: why = n.why; return nullptr;
             case told::nothing:
@@ -745,10 +752,10 @@ private:
             if (l != nullptr || stopped || Sync::now() >= until) {
                 remove(n);
                 if (l == nullptr) why = stopped ? errc::cancelled : errc::acquire_timeout;
-                pass_on_and_unlock();
+                pass_on();
                 return l;
             }
-            pass_on_and_unlock();
+            pass_on();
         }
     }
 
