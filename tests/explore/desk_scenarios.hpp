@@ -1078,6 +1078,19 @@ private:
                     });
                 }
             });
+            add("a hopeless dial refuses one who was told to look, and another comes", [=](world& w) {
+                auto h = open(w, {.links = 3, .open = 2, .failures = 1});
+                auto* const first = h->try_take();
+                auto* const second = h->try_take();
+                auto& dial = h->begun_dial();
+                w.thread("dialler", [=, &dial] { h->finish_dial(dial, true); });
+                w.thread("a", [=] {
+                    h->put(first);
+                    (void)h->try_take();
+                    h->put(second);
+                });
+                for (const char* name : {"b", "c"}) w.thread(name, [=] { h->put(h->acquire(never)); });
+            }, 2);
             add("idle connections are closed beside a dialler", [=](world& w) {
                 auto h = open(w, {.links = 1, .clients = 2});
                 w.thread("dialler", [=] { h->dialler(); });

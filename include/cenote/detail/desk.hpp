@@ -240,6 +240,8 @@ public:
                 this->lock();
                 if (!refuse_and_unlock(why)) return;
             }
+            this->lock();
+            pass_on_and_unlock(); // one of them may have been nudged
         }
     }
 
