@@ -14,6 +14,7 @@
 #include <exception>
 #include <limits>
 #include <memory>
+#include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -21,6 +22,10 @@
 #include <system_error>
 #include <thread>
 #include <utility>
+
+#if SQLITE_VERSION_NUMBER < 3039000
+#error "cenote's SQLite driver needs SQLite 3.39 or later: sqlite3_db_name, sqlite3_txn_state, SQLITE_OPEN_EXRESCODE."
+#endif
 
 namespace cenote {
 
@@ -117,7 +122,9 @@ public:
     /// Cost     one stat and one 16-byte read. Databases in memory are always `quiet`.
     [[nodiscard]] liveness peek(connection& c) noexcept;
 
-    /// `peek`, and reads the first page through SQLite. Never waits: a database somebody else has locked is alive.
+    /// `peek`, and reads the schema's first page through SQLite. Never waits: a database somebody else has locked is alive.
+    ///
+    /// Cost     5 µs; when somebody changed the schema since, reading that, under the deadline.
     void ping(connection& c, deadline by);
 
     /// Knows everything but an unfinished sqlite3_backup.
@@ -128,7 +135,7 @@ public:
     /// Clears: running statements (they are reset, not finalized) and the transaction. What a half-read INSERT … RETURNING did is
     /// undone too. Keeps everything else.
     ///
-    /// Cost     no waiting; the deadline is not needed.
+    /// Cost     waits for nobody, so the deadline is not looked at. What a large transaction wrote into the file already is undone there.
     void rollback(connection& c, deadline by);
 
     /// Clears what `rollback` clears, and then:
@@ -136,10 +143,13 @@ public:
     ///   switch and every sqlite3_limit, back to their values after `open` · busy timeout · progress handler, authorizer, trace,
     ///   commit, rollback, update and WAL hook · last_insert_rowid. Then it runs `options.init` again.
     /// Keeps: functions, collations, modules and extensions (PRAGMA case_sensitive_like is one of these: it replaces a function),
-    ///   prepared statements, changes(), total_changes().
+    ///   the collation-needed and auto-vacuum callbacks, prepared statements, changes(), total_changes().
+    ///
+    /// Errors   driver_error when something cannot be brought back, as when another connection keeps the journal from changing.
     void reset(connection& c, deadline by);
 
-    /// Runs any number of statements and throws their rows away. The deadline interrupts them.
+    /// Runs any number of statements and throws their rows away. The deadline interrupts a long one and ends a row of short ones; one
+    /// short statement always runs. What ran before an error stays.
     void execute(connection& c, std::string_view sql, deadline by);
 
     [[nodiscard]] sqlite3* native_handle(connection& c) noexcept;
@@ -181,7 +191,7 @@ public:
 
 private:
     struct baseline;
-    class bounded;
+    class time_limit;
     using header = std::array<char, 16>;
 
     [[nodiscard]] static options with_file(std::string file) {
@@ -203,8 +213,9 @@ private:
 
     void set_up(connection& c, deadline by) const;
     void patiently(sqlite3* db, const std::string& sql, deadline by, std::string* answer = nullptr) const;
-    static int run(sqlite3* db, std::string_view sql, std::string* answer = nullptr);
-    void run_or_fail(sqlite3* db, std::string_view sql, std::string_view doing, std::string* answer = nullptr) const;
+    static int run(sqlite3* db, std::string_view sql, std::string* answer = nullptr, time_limit* limit = nullptr);
+    void run_or_fail(sqlite3* db, std::string_view sql, std::string_view doing, std::string* answer = nullptr,
+                     time_limit* limit = nullptr) const;
     [[nodiscard]] std::string read(sqlite3* db, const char* pragma) const;
     [[nodiscard]] static bool intact(connection& c) noexcept;
     [[nodiscard]] static bool any_running(sqlite3* db) noexcept;
@@ -277,37 +288,45 @@ struct sqlite::baseline {
     }
 };
 
-/// Makes statements end by a deadline: no longer busy wait than is left, and an interrupt when it passes.
-class sqlite::bounded {
+/// Makes statements end by a deadline: an interrupt when it passes, and no waiting for locks beyond it, however many statements.
+class sqlite::time_limit {
 public:
-    bounded(sqlite3* db, int busy_ms, deadline by) noexcept : db_{db}, busy_ms_{busy_ms}, by_{by} {
-        sqlite3_busy_timeout(db_, by.is_never() ? busy_ms : std::min(busy_ms, whole_ms(by.remaining())));
-        if (by.is_never()) {
-            sqlite3_progress_handler(db_, 0, nullptr, nullptr);
-        } else {
-            sqlite3_progress_handler(db_, 1000, [](void* self) { return static_cast<bounded*>(self)->passed(); }, this);
-        }
+    time_limit(sqlite3* db, int busy_ms, deadline by) noexcept : db_{db}, busy_ms_{busy_ms}, by_{by} {
+        sqlite3_busy_handler(db_, [](void* self, int nth) { return static_cast<time_limit*>(self)->wait(nth); }, this);
+        sqlite3_progress_handler(db_, by.is_never() ? 0 : 1000, [](void* self) { return static_cast<time_limit*>(self)->passed(); }, this);
     }
-    bounded(const bounded&) = delete;
-    bounded& operator=(const bounded&) = delete;
-    ~bounded() {
+    time_limit(const time_limit&) = delete;
+    time_limit& operator=(const time_limit&) = delete;
+    ~time_limit() {
         sqlite3_progress_handler(db_, 0, nullptr, nullptr);
         sqlite3_busy_timeout(db_, busy_ms_);
     }
+    /// Whether to interrupt.
+    int passed() noexcept {
+        cut_ = cut_ || (!by_.is_never() && by_.expired());
+        return cut_ ? 1 : 0;
+    }
     /// In a handler: rethrows, as class `timeout` when it was the deadline that interrupted.
     [[noreturn]] void explain(const sqlite& driver, const driver_error& e, std::string_view doing) const {
-        if (cut_ && (e.native_code() & 0xff) == SQLITE_INTERRUPT) driver.fail(error_class::timeout, doing, "deadline passed", e.native_code());
+        const int code = e.native_code();
+        if (cut_ && (code & 0xff) == SQLITE_INTERRUPT) driver.fail(error_class::timeout, doing, "deadline passed", code);
         throw;
     }
 
 private:
-    int passed() noexcept {
-        cut_ = cut_ || by_.expired();
-        return cut_ ? 1 : 0;
+    /// Whether to try again for a lock; `nth` counts from 0 for each statement that waits.
+    int wait(int nth) noexcept {
+        const time_point now = std::chrono::steady_clock::now();
+        if (nth == 0) began_ = now;
+        const duration left = deadline::after(std::chrono::milliseconds{busy_ms_}, began_).sooner(by_).remaining(now);
+        if (left == duration::zero()) return 0;
+        std::this_thread::sleep_for(std::min<duration>(left, std::chrono::milliseconds{std::min(1 << std::min(nth, 5), 25)}));
+        return 1;
     }
     sqlite3* db_;
     int busy_ms_;
     deadline by_;
+    time_point began_{};
     bool cut_ = false;
 };
 
@@ -388,7 +407,7 @@ inline std::string sqlite::target(const options& o) {
 }
 
 /// Runs every statement in `sql`; `answer` gets the first column of the first row.
-inline int sqlite::run(sqlite3* db, std::string_view sql, std::string* answer) {
+inline int sqlite::run(sqlite3* db, std::string_view sql, std::string* answer, time_limit* limit) {
     if (sql.size() > static_cast<std::size_t>(std::numeric_limits<int>::max())) return SQLITE_TOOBIG;
     while (!sql.empty()) {
         sqlite3_stmt* s = nullptr;
@@ -407,13 +426,14 @@ inline int sqlite::run(sqlite3* db, std::string_view sql, std::string* answer) {
             answer = nullptr;
         }
         if (rc != SQLITE_DONE) return rc;
+        if (limit && !sql.empty() && limit->passed() != 0) return SQLITE_INTERRUPT; // short statements are not interrupted themselves
     }
     return SQLITE_OK;
 }
 
-inline void sqlite::run_or_fail(sqlite3* db, std::string_view sql, std::string_view doing, std::string* answer) const {
+inline void sqlite::run_or_fail(sqlite3* db, std::string_view sql, std::string_view doing, std::string* answer, time_limit* limit) const {
     if (sql.find('\0') != sql.npos) fail(error_class::other, doing, "the SQL contains a zero byte, where SQLite would stop");
-    if (const int rc = run(db, sql, answer); rc != SQLITE_OK) fail(db, rc, doing);
+    if (const int rc = run(db, sql, answer, limit); rc != SQLITE_OK) fail(db, rc, doing);
 }
 
 inline std::string sqlite::read(sqlite3* db, const char* pragma) const {
@@ -460,9 +480,8 @@ inline void sqlite::set_up(connection& c, deadline by) const {
     if (writable && sqlite3_db_readonly(db, "main") == 1) {
         fail(error_class::auth, "cannot open", "the file is not writable; open it with options.access = read_only", SQLITE_READONLY);
     }
-    bounded limit{db, busy_ms(), by};
+    time_limit limit{db, busy_ms(), by};
     try {
-        sqlite3_busy_timeout(db, 0); // `patiently` waits
         patiently(db, options_.foreign_keys ? "pragma foreign_keys = on" : "pragma foreign_keys = off", by);
         if (writable && options_.journal != journal_mode::keep) {
             const bool wal = options_.journal == journal_mode::wal;
@@ -477,7 +496,6 @@ inline void sqlite::set_up(connection& c, deadline by) const {
         if (!sync && options_.journal == journal_mode::wal) sync = sync_mode::normal;
         if (sync) patiently(db, std::string{"pragma synchronous = "} + words[static_cast<std::size_t>(*sync)], by);
         patiently(db, "select 1 from sqlite_schema limit 1", by);
-        sqlite3_busy_timeout(db, by.is_never() ? busy_ms() : std::min(busy_ms(), whole_ms(by.remaining())));
         run_or_fail(db, options_.init, "options.init failed on");
         c.fresh_ = std::make_unique<baseline>(db, [&](const char* pragma) {
             std::string value;
@@ -510,14 +528,19 @@ inline bool sqlite::intact(connection& c) noexcept {
 
 inline liveness sqlite::peek(connection& c) noexcept { return c.db_ && intact(c) ? liveness::quiet : liveness::dead; }
 
-inline void sqlite::ping(connection& c, deadline) {
+inline void sqlite::ping(connection& c, deadline by) {
     if (!c.db_) fail(error_class::disconnected, "cannot use", "the connection is closed");
-    if (!intact(c)) fail(error_class::disconnected, "cannot use", "the file was deleted, moved, replaced or overwritten", SQLITE_READONLY_DBMOVED);
-    const bounded limit{c.db_, busy_ms(), deadline::never()};
+    if (!intact(c)) {
+        fail(error_class::disconnected, "cannot use", "the file was deleted, moved, replaced or overwritten", SQLITE_READONLY_DBMOVED);
+    }
+    time_limit limit{c.db_, busy_ms(), by};
     sqlite3_busy_timeout(c.db_, 0);
-    const int rc = run(c.db_, "select 1 from sqlite_schema limit 1");
-    const int primary = rc & 0xff;
-    if (rc != SQLITE_OK && primary != SQLITE_BUSY && primary != SQLITE_LOCKED) fail(c.db_, rc, "cannot use");
+    try {
+        run_or_fail(c.db_, "select 1 from sqlite_schema limit 1", "cannot use");
+    } catch (const driver_error& e) {
+        const int primary = e.native_code() & 0xff;
+        if (primary != SQLITE_BUSY && primary != SQLITE_LOCKED) limit.explain(*this, e, "cannot use");
+    }
 }
 
 inline bool sqlite::any_running(sqlite3* db) noexcept {
@@ -565,7 +588,7 @@ inline void sqlite::reset(connection& c, deadline by) {
     sqlite3_update_hook(db, nullptr, nullptr);
     rollback(c, by);
 
-    bounded limit{db, busy_ms(), by};
+    time_limit limit{db, busy_ms(), by};
     try {
         restore(c);
         run_or_fail(db, options_.init, "options.init failed on");
@@ -604,14 +627,13 @@ inline void sqlite::restore(connection& c) const {
         run_or_fail(db, std::string{"pragma "}.append(which).append(" = ").append(before), doing);
         if (read(db, pragmas[i]) != before) fail(error_class::other, doing, "pragma " + std::string{which} + " stays at '" + now + "'");
     }
-    run_or_fail(db, "select 1 from sqlite_schema limit 1", doing); // locking_mode = normal lets go of the lock only here
 }
 
 inline void sqlite::execute(connection& c, std::string_view sql, deadline by) {
     if (!c.db_) fail(error_class::disconnected, "cannot use", "the connection is closed");
-    const bounded limit{c.db_, busy_ms(), by};
+    time_limit limit{c.db_, busy_ms(), by};
     try {
-        run_or_fail(c.db_, sql, "statement failed on");
+        run_or_fail(c.db_, sql, "statement failed on", nullptr, &limit);
     } catch (const driver_error& e) {
         limit.explain(*this, e, "statement failed on");
     }

@@ -349,7 +349,7 @@ TEST_CASE("opening a SQLite file beside a writer waits for it until the deadline
 
 TEST_CASE("SQLite is opened under a deadline in the past as long as nobody is in the way") {
     folder dir;
-    sqlite d{dir.file()};
+    sqlite d{sqlite::options{.file = dir.file(), .init = "pragma cache_size = 10; create temp table a(b); insert into a values (1)"}};
     auto c = d.open(deadline::in(0s));
     CHECK(ask(c.handle(), "pragma journal_mode") == "wal");
     CHECK(ask(c.handle(), "pragma busy_timeout") == "5000");
@@ -464,6 +464,18 @@ TEST_CASE("pinging a SQLite database that somebody has locked neither waits nor 
     s.driver.close(c);
 }
 
+TEST_CASE("pinging after somebody changed a large schema takes the time it needs, up to the deadline") {
+    shop s;
+    auto c = s.driver.open(never);
+    std::string tables = "begin;";
+    for (int i = 0; i < 1000; ++i) tables += "create table t" + std::to_string(i) + "(a, b, c);";
+    s.driver.execute(s.c, tables + "commit", never);
+    CHECK(error_of([&] { s.driver.ping(c, deadline::in(0s)); }).kind() == error_class::timeout);
+    s.driver.ping(c, deadline::in(30s));
+    s.driver.ping(c, deadline::in(0s)); // now it is known
+    s.driver.close(c);
+}
+
 TEST_CASE("the state of a SQLite connection shows transactions, savepoints and everything half done") {
     shop s;
     auto& d = s.driver;
@@ -545,7 +557,8 @@ TEST_CASE("a transaction left open on a SQLite connection is rolled back and nev
         statement q{c.handle(), "select a from t"};
         REQUIRE(q.step() == SQLITE_ROW);
         s.driver.close(c);
-        s.driver.execute(other, "begin immediate; rollback", deadline::in(0s)); // and its lock is gone
+        s.driver.execute(other, "begin immediate", deadline::in(0s)); // and its lock is gone
+        s.driver.rollback(other, never);
     }
     SECTION("by close, though an authorizer allows nothing") {
         auto c = s.driver.open(never);
@@ -719,6 +732,27 @@ TEST_CASE("a SQLite reset takes away what was set through the C interface") {
     CHECK(sqlite3_last_insert_rowid(db) == 0);
 }
 
+TEST_CASE("a SQLite reset takes a WAL hook away even where checkpoints are switched off") {
+    shop s{{.init = "pragma wal_autocheckpoint = 0"}};
+    static std::atomic<int> called;
+    called = 0;
+    sqlite3_wal_hook(s.db(), [](void*, sqlite3*, const char*, int) { return ++called * 0; }, nullptr);
+    s.driver.reset(s.c, never);
+    s.driver.execute(s.c, "insert into t values (4)", never);
+    CHECK(called == 0);
+    CHECK(ask(s.db(), "pragma wal_autocheckpoint") == "0");
+}
+
+TEST_CASE("a SQLite reset lets go of an exclusive lock") {
+    shop s{with_rollback_journal()};
+    auto other = s.driver.open(never);
+    s.driver.execute(s.c, "pragma locking_mode = exclusive; insert into t values (4)", never);
+    CHECK(error_of([&] { s.driver.execute(other, "insert into t values (5)", deadline::in(0s)); }).native_code() == SQLITE_BUSY);
+    s.driver.reset(s.c, never);
+    s.driver.execute(other, "insert into t values (5)", deadline::in(0s));
+    s.driver.close(other);
+}
+
 TEST_CASE("a SQLite reset keeps functions and prepared statements") {
     shop s;
     REQUIRE(sqlite3_create_function(s.db(), "seven", 0, SQLITE_UTF8, nullptr, [](sqlite3_context* x, int, sqlite3_value**) { sqlite3_result_int(x, 7); },
@@ -820,6 +854,33 @@ TEST_CASE("a SQLite writer waits for another for the busy timeout or until the d
     CHECK(ask(other.handle(), "pragma busy_timeout") == "500");
     s.driver.execute(s.c, "commit", never);
     s.driver.execute(other, "insert into t values (4)", never);
+    s.driver.close(other);
+}
+
+TEST_CASE("a deadline covers all statements of one call, however often they meet a lock") {
+    shop s{with_rollback_journal()};
+    auto other = s.driver.open(never);
+    std::atomic<bool> done{false};
+    std::thread writer{[&] { // holds the lock for 70 ms at a time
+        while (!done) {
+            s.driver.execute(s.c, "begin exclusive", never);
+            std::this_thread::sleep_for(70ms);
+            s.driver.execute(s.c, "commit", never);
+            std::this_thread::sleep_for(10ms);
+        }
+    }};
+    std::string many;
+    for (int i = 0; i < 2000; ++i) many += "begin immediate; insert into t values (4); commit;";
+    for (int i = 0; i < 3; ++i) {
+        const auto took = time_of([&] {
+            const auto e = error_of([&] { s.driver.execute(other, many, deadline::in(100ms)); });
+            CHECK(e.kind() == error_class::timeout);
+        });
+        CHECK(took < 1s);
+        s.driver.rollback(other, never);
+    }
+    done = true;
+    writer.join();
     s.driver.close(other);
 }
 
