@@ -76,7 +76,7 @@ struct bounded {
 /// `size` connections that stay, and up to `max_overflow` more that are closed on return unless somebody waits.
 ///
 /// Default  10 and 20, so at most 30.
-/// Range    size ≥ 1; size + max_overflow ≤ 1,000,000.
+/// Range    size ≥ 1; size + max_overflow ≤ 1,000,000. Anything else throws std::invalid_argument.
 /// Source   SQLAlchemy's pool_size and max_overflow.
 struct overflow {
     using family = family::sizing;
@@ -89,7 +89,7 @@ struct overflow {
         return {.min_idle = 0, .min = 0, .keep = size, .max = size + max_overflow, .ceiling = size + max_overflow};
     }
     void check() const {
-        if (size < 1) detail::bad_value("overflow.size", size, "must be at least 1");
+        if (size < 1 || size > detail::most_connections) detail::bad_value("overflow.size", size, "must be 1 to 1000000");
         if (std::uint64_t{size} + max_overflow > detail::most_connections) {
             detail::bad_value("overflow.max_overflow", max_overflow, "must be at most 1000000 together with overflow.size, which is " + std::to_string(size));
         }
