@@ -639,6 +639,9 @@ private:
         if (gate_ == gate::closed || orphaned_ || staying() > max()) return excess_and_unlock();
         if constexpr (!calm) {
             if (gate_ == gate::suspended) {
+                bool wanted = staying() <= keep();
+                if constexpr (waits) wanted = wanted || queue_.head != nullptr;
+                if (!wanted) return excess_and_unlock();
                 held_push(l);
                 this->unlock();
                 return fate::kept;
