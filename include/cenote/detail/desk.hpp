@@ -245,6 +245,21 @@ public:
         }
     }
 
+    /// There is work that makes a connection available and nobody to do it: whoever has waited longest comes out of take() with
+    /// null and errc{}, does it, and comes back with `again`.
+    void call_first() noexcept {
+        if constexpr (waits) {
+            this->lock();
+            if (queue_.head == nullptr || queue_.head->wake != nullptr) {
+                this->unlock();
+                return;
+            }
+            (void)refuse_and_unlock(errc{});
+            this->lock();
+            pass_on_and_unlock(); // he may have been nudged
+        }
+    }
+
     // ── limits, gates, end ───────────────────────────────────────────────────────────────────────────────────────────
 
     /// New limits. Shrinking: the caller then extracts and closes what is idle beyond them; the rest goes as it comes back.

@@ -33,11 +33,15 @@ class manual_keeper {
 public:
     using ref = manual_keeper*;
     [[nodiscard]] ref hold() noexcept { return this; }
-    /// False: the pool is closed, nobody will come by; do it yourself.
-    [[nodiscard]] bool post(link& l) noexcept {
+    /// False: the pool is closed, nobody will come by; do it yourself. `call` fetches somebody; under the lock, because once the
+    /// chore can be taken the pool may go.
+    [[nodiscard]] bool post(link& l, auto&& call) noexcept {
         mutex_.lock();
         const bool taken = !stopped_;
-        if (taken) chores_.push(l);
+        if (taken) {
+            chores_.push(l);
+            call();
+        }
         mutex_.unlock();
         return taken;
     }
@@ -91,7 +95,7 @@ public:
     }
 
     /// False: the pool is gone, nobody will come by; do it yourself.
-    [[nodiscard]] bool post(link& l) noexcept {
+    [[nodiscard]] bool post(link& l, auto&&) noexcept {
         const std::scoped_lock lock{mutex_};
         if (stop_) return false;
         chores_.push(l);

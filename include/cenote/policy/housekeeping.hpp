@@ -35,9 +35,9 @@ struct background_thread {
 /// No thread: callers open connections themselves, and `maintain()` does the rest.
 ///
 /// Default  for `single_threaded`, `fixed<N>` and `profile::bare`.
-/// Cost     an acquire that finds nothing idle does pending clean-up first, then opens: its deadline is as good as the driver's
-///          `open`. Idle timeouts, `min` and `min_idle` happen only when `maintain()` is called. After `close()`, or once the pool
-///          is gone, whoever gives a connection back closes it.
+/// Cost     an acquire that finds nothing idle does pending clean-up first, and what comes up while it waits; then it opens: its
+///          deadline is as good as the driver's `open`. Idle timeouts, `min` and `min_idle` happen only when `maintain()` is called.
+///          After `close()`, or once the pool is gone, whoever gives a connection back closes it.
 struct manual {
     using family = family::housekeeping;
     static constexpr bool threads = false;

@@ -207,6 +207,12 @@ template <class Core>
             if constexpr (!cfg::threads && Core::has_chores) run_chores(c); // perhaps that frees or cleans one
             link* const l = c.take(n, c.waiting(), b.until(began), stop, why, poke);
             if (l == nullptr) {
+                if constexpr (!cfg::threads && Core::has_chores) {
+                    if (why == errc{}) { // called to work
+                        n.again = true;
+                        continue;
+                    }
+                }
                 if (rejected && why == errc::acquire_timeout) why = errc::validation_failed;
                 return refuse(c, why, sync::now() - began);
             }

@@ -44,7 +44,7 @@ void close_later(Core& c, typename Core::slot_type& s, close_reason why) noexcep
     if constexpr (Core::has_chores) {
         s.mark = {chore::close, why};
         auto keeper = c.hold_keeper();
-        if (!keeper->post(s)) close_in_place(c, s, why);
+        if (!keeper->post(s, [&c]() noexcept { c.call_first(); })) close_in_place(c, s, why);
     } else {
         close_in_place(c, s, why);
     }

@@ -110,7 +110,7 @@ void tidy(Core& c, typename Core::slot_type& s, cleanup what) noexcept {
         s.mark = {chore_for(what), close_reason::reset_failed};
         c.count_resetting(+1);
         auto keeper = c.hold_keeper();
-        if (keeper->post(s)) return;
+        if (keeper->post(s, [&c]() noexcept { c.call_first(); })) return;
         c.count_resetting(-1);
         c.leave();
         close_in_place(c, s, close_reason::shutdown);
