@@ -1,0 +1,408 @@
+// Distributed under the Boost Software License, Version 1.0. See LICENSE.
+#include "unit/pool/support.hpp"
+
+#include <catch2/catch_template_test_macros.hpp>
+
+#include <cstddef>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+using namespace pool_test;
+
+namespace {
+
+enum class dirt { none, transaction, failed, busy, setting };
+constexpr dirt all_dirt[] = {dirt::none, dirt::transaction, dirt::failed, dirt::busy, dirt::setting};
+
+void leave(auto& lease, dirt d) {
+    switch (d) {
+    case dirt::none: break;
+    case dirt::transaction: lease->begin(); break;
+    case dirt::failed: lease->fail_transaction(); break;
+    case dirt::busy: lease->leave_busy(); break;
+    case dirt::setting: lease->set("search_path = other"); break;
+    }
+}
+constexpr bool is_dirty(dirt d) { return d == dirt::transaction || d == dirt::failed || d == dirt::busy; }
+
+/// Calls of the driver that clean.
+std::size_t cleanings(const script& s) {
+    return s.calls(site::rollback) + s.calls(site::reset) + s.calls(site::reset_start) + s.calls(site::reset_finish) + s.calls(site::execute);
+}
+
+template <class Reset>
+auto by_hand(script s, Reset r, auto... more) {
+    return pool{scripted{s}, manual{}, bounded{.max = 1}, no_validation{}, counters{}, r, more...};
+}
+template <class Reset>
+auto in_background(script s, Reset r, auto... more) {
+    return pool{scripted{s}, bounded{.max = 1}, no_validation{}, counters{}, r, more...};
+}
+
+} // namespace
+
+// ── what ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+TEST_CASE("no_reset asks nothing and cleans nothing") {
+    watched s{1};
+    auto p = by_hand(s, no_reset{});
+    for (const dirt d : all_dirt) {
+        auto l = p.acquire();
+        leave(l, d);
+    }
+    CHECK(s.calls(site::state) == 0);
+    CHECK(cleanings(s) == 0);
+    CHECK(p.stats().returned_dirty == 0);
+    CHECK(s.opened() == 1);
+}
+
+TEMPLATE_TEST_CASE("a clean connection costs a look at its state and nothing else", "", at_return<reset_if_dirty>, background<reset_if_dirty>,
+                   deferred<reset_if_dirty>) {
+    watched s{1};
+    auto p = by_hand(s, TestType{});
+    for (std::size_t i = 0; i < 3; ++i) {
+        CHECK(good(p.acquire()));
+        CHECK(s.calls(site::state) == i + 1);
+        CHECK(gauges_of(p) == gauges{.idle = 1});
+    }
+    CHECK(cleanings(s) == 0);
+    CHECK(p.stats().returned_dirty == 0);
+}
+
+TEMPLATE_TEST_CASE("what is left open is rolled back before the next lease, and counted; settings stay", "", at_return<reset_if_dirty>,
+                   background<reset_if_dirty>) {
+    for (const dirt d : all_dirt) {
+        CAPTURE(static_cast<int>(d));
+        watched s{1};
+        auto p = by_hand(s, TestType{});
+        {
+            auto l = p.acquire();
+            leave(l, d);
+        }
+        CHECK(p.stats().returned_dirty == (is_dirty(d) ? 1 : 0));
+        auto next = p.acquire();
+        CHECK(next->id() == 1);
+        CHECK(s.calls(site::rollback) == (is_dirty(d) ? 1U : 0U));
+        CHECK(next->pristine() == (d != dirt::setting));
+        CHECK(next->settings().size() == (d == dirt::setting ? 1U : 0U));
+    }
+}
+
+TEMPLATE_TEST_CASE("reset_always makes every session as good as new", "", at_return<reset_always>, background<reset_always>, deferred<reset_always>) {
+    for (const dirt d : all_dirt) {
+        CAPTURE(static_cast<int>(d));
+        watched s{1};
+        auto p = by_hand(s, TestType{});
+        {
+            auto l = p.acquire();
+            leave(l, d);
+        }
+        CHECK(p.stats().returned_dirty == (is_dirty(d) ? 1 : 0));
+        auto next = p.acquire();
+        CHECK(next->id() == 1);
+        CHECK(good(next));
+        CHECK(s.calls(site::rollback) == 0);
+        CHECK(s.calls(site::reset) + s.calls(site::reset_finish) == 1);
+        CHECK(s.calls(site::reset_start) == s.calls(site::reset_finish));
+    }
+}
+
+TEMPLATE_TEST_CASE("reset_with rolls back if need be and runs its SQL on every return", "", at_return<reset_with>, background<reset_with>) {
+    for (const dirt d : all_dirt) {
+        CAPTURE(static_cast<int>(d));
+        watched s{1};
+        auto p = by_hand(s, TestType{reset_with{"discard temp"}});
+        {
+            auto l = p.acquire();
+            leave(l, d);
+        }
+        auto next = p.acquire();
+        CHECK(next->id() == 1);
+        CHECK(s.calls(site::rollback) == (is_dirty(d) ? 1U : 0U));
+        CHECK(s.executed() == lines{"discard temp"});
+    }
+}
+
+TEST_CASE("a driver that cannot roll back is reset instead") {
+    watched s{1};
+    pool p{basic_scripted<refinement::all - refinement::rollback - refinement::deferred_reset>{s}, manual{}, bounded{.max = 1}, at_return<reset_if_dirty>{}};
+    {
+        auto l = p.acquire();
+        l->begin();
+        l->set("x");
+    }
+    CHECK(s.calls(site::reset) == 1);
+    CHECK(good(p.acquire()));
+}
+
+TEST_CASE("the default cleans dirty connections in the best way the driver has") {
+    const auto leave_open = [](auto& p) {
+        auto l = p.acquire(timeout{patience});
+        l->begin();
+    };
+    watched s{3};
+    pool defers{scripted{s}, bounded{.max = 1}};
+    leave_open(defers);
+    CHECK(s.calls(site::reset_start) == 1);
+    CHECK(good(defers.acquire(timeout{patience})));
+    CHECK(s.calls(site::reset_finish) == 1);
+    pool cleans{basic_scripted<refinement::all - refinement::deferred_reset>{s}, bounded{.max = 1}};
+    leave_open(cleans);
+    CHECK(good(cleans.acquire(timeout{patience})));
+    CHECK(s.calls(site::rollback) == 1);
+    pool cannot{basic_scripted<refinement::peek | refinement::ping>{s}, bounded{.max = 1}};
+    leave_open(cannot);
+    CHECK(cleanings(s) == 3);
+}
+
+// ── failures ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+TEMPLATE_TEST_CASE("a clean-up that fails closes the connection and frees its slot", "", at_return<reset_if_dirty>, background<reset_if_dirty>) {
+    const outcome ways[] = {outcome::fail(error_class::disconnected), outcome::throw_std(), outcome::throw_int()};
+    for (const outcome& way : ways) {
+        watched s{1};
+        auto p = by_hand(s, TestType{});
+        s.next(site::rollback, way);
+        p.acquire()->begin();
+        CHECK(good(p.acquire()));
+        CHECK(s.opened() == 2);
+        CHECK(p.stats().reset_failed == 1);
+        CHECK(p.template get<counters>().closed_for(close_reason::reset_failed) == 1);
+        check_capacity(p, 1);
+    }
+}
+
+TEMPLATE_TEST_CASE("a connection that is still dirty after its clean-up is closed", "", at_return<reset_always>, background<reset_always>,
+                   deferred<reset_always>) {
+    watched s{1};
+    auto p = by_hand(s, TestType{});
+    s.next(site::state, outcome::ok()).next(site::state, outcome::see(session_state::busy));
+    CHECK(good(p.acquire()));
+    CHECK(good(p.acquire()));
+    CHECK(s.opened() == 2);
+    CHECK(p.stats().reset_failed == 1);
+}
+
+TEMPLATE_TEST_CASE("a clean-up has its own deadline", "", at_return<reset_if_dirty>, background<reset_if_dirty>) {
+    watched s{1};
+    auto p = by_hand(s, TestType{reset_if_dirty{}, 5ms});
+    s.next(site::rollback, outcome::until_deadline());
+    p.acquire()->begin();
+    CHECK(good(p.acquire()));
+    CHECK(s.opened() == 2);
+}
+
+TEMPLATE_TEST_CASE("a connection that cannot tell its state is closed", "", at_return<reset_if_dirty>, background<reset_always>, deferred<reset_if_dirty>) {
+    watched s{1};
+    auto p = by_hand(s, TestType{});
+    s.next(site::state, outcome::see(session_state::unknown));
+    CHECK(good(p.acquire()));
+    CHECK(cleanings(s) == 0);
+    CHECK(good(p.acquire()));
+    CHECK(s.opened() == 2);
+    CHECK(p.template get<counters>().closed_for(close_reason::broken) == 1);
+    CHECK(p.stats().returned_dirty == 0);
+}
+
+// ── when ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+TEST_CASE("at_return cleans before give back ends") {
+    watched s{1};
+    auto p = by_hand(s, at_return<reset_if_dirty>{});
+    auto l = p.acquire();
+    l->begin();
+    gauges during;
+    s.on(site::rollback, [&](const testing::call&) { during = gauges_of(p); });
+    l.give_back();
+    CHECK(s.calls(site::rollback) == 1);
+    CHECK(during == gauges{.resetting = 1});
+    CHECK(gauges_of(p) == gauges{.idle = 1});
+}
+
+TEST_CASE("background leaves it to the thread, and the connection is not available meanwhile") {
+    watched s{1};
+    auto p = in_background(s, background<reset_if_dirty>{});
+    door cleaning;
+    s.always(site::rollback, outcome::ok().after(cleaning));
+    p.acquire(timeout{patience})->begin();
+    CHECK(gauges_of(p) == gauges{.resetting = 1});
+    CHECK_FALSE(p.try_acquire());
+    REQUIRE(cleaning.await(1));
+    CHECK(gauges_of(p) == gauges{.resetting = 1});
+    cleaning.open();
+    REQUIRE(becomes(p, {.idle = 1}));
+    CHECK(good(p.acquire(timeout{patience})));
+    CHECK(s.opened() == 1);
+}
+
+TEST_CASE("under manual, background waits for maintain() or for an acquire that finds nothing idle") {
+    watched s{2};
+    pool p{scripted{s}, manual{}, bounded{.max = 2}, no_validation{}, background<reset_if_dirty>{}};
+    auto a = p.acquire();
+    auto b = p.acquire();
+    a->begin();
+    a.give_back();
+    CHECK(gauges_of(p) == gauges{.used = 1, .resetting = 1});
+    CHECK(s.calls(site::rollback) == 0);
+    (void)p.maintain();
+    CHECK(gauges_of(p) == gauges{.idle = 1, .used = 1});
+    a = p.acquire();
+    a->begin();
+    a.give_back();
+    a = p.acquire();
+    CHECK(good(a));
+    CHECK(s.calls(site::rollback) == 2);
+    a->begin();
+    a.give_back();
+    a = p.try_acquire();
+    CHECK(good(a));
+    CHECK(s.opened() == 2);
+}
+
+TEST_CASE("under manual, a connection that needs cleaning does not leave somebody waiting") {
+    watched s{1};
+    pool p{scripted{s}, manual{}, bounded{.max = 1}, no_validation{}, background<reset_if_dirty>{}};
+    auto l = p.acquire();
+    bool got = false;
+    std::jthread waiter{[&] {
+        std::error_code code;
+        got = good(p.acquire(timeout{patience}, code));
+    }};
+    REQUIRE(eventually([&] { return p.stats().pending == 1; }));
+    l->begin();
+    l.give_back();
+    waiter.join();
+    CHECK(got);
+}
+
+TEST_CASE("under manual, a connection that needs closing does not leave somebody waiting") {
+    watched s{1};
+    pool p{scripted{s}, manual{}, bounded{.max = 1}, max_uses{1}};
+    auto l = p.acquire();
+    bool got = false;
+    std::jthread waiter{[&] {
+        std::error_code code;
+        got = good(p.acquire(timeout{patience}, code));
+    }};
+    REQUIRE(eventually([&] { return p.stats().pending == 1; }));
+    l.give_back();
+    waiter.join();
+    CHECK(got);
+}
+
+TEST_CASE("deferred sends at give back and reads the answer at the next checkout, where it replaces the test") {
+    watched s{1};
+    pool p{scripted{s}, manual{}, bounded{.max = 1}, pre_ping{}, deferred<reset_if_dirty>{}};
+    p.acquire()->begin();
+    CHECK(s.calls(site::reset_start) == 1);
+    CHECK(s.calls(site::reset_finish) == 0);
+    CHECK(gauges_of(p) == gauges{.idle = 1});
+    CHECK(good(p.acquire()));
+    CHECK(s.calls(site::reset_finish) == 1);
+    CHECK(s.calls(site::ping) == 0);
+    CHECK(good(p.acquire())); // clean now: nothing to read, the ordinary test
+    CHECK(s.calls(site::reset_finish) == 1);
+    CHECK(s.calls(site::ping) == 1);
+    CHECK(s.opened() == 1);
+}
+
+TEST_CASE("deferred: a session that died meanwhile is not asked for its answer") {
+    watched s{1};
+    auto p = by_hand(s, deferred<reset_if_dirty>{});
+    p.acquire()->begin();
+    s.lose_all();
+    CHECK(good(p.acquire()));
+    CHECK(s.calls(site::reset_finish) == 0);
+    CHECK(s.opened() == 2);
+    CHECK(p.template get<counters>().closed_for(close_reason::validation) == 1);
+}
+
+TEST_CASE("deferred: an answer that is bad or does not come closes the connection") {
+    for (const outcome& way : {outcome::fail(error_class::other), outcome::throw_int(), outcome::until_deadline()}) {
+        watched s{1};
+        auto p = by_hand(s, deferred<reset_if_dirty>{reset_if_dirty{}, 5ms});
+        s.next(site::reset_finish, way);
+        p.acquire()->begin();
+        CHECK(good(p.acquire()));
+        CHECK(s.opened() == 2);
+        CHECK(p.stats().reset_failed == 1);
+        CHECK(p.template get<counters>().closed_for(close_reason::reset_failed) == 1);
+        CHECK(good(p.acquire()));
+        CHECK(s.opened() == 2); // the new one owes no answer
+    }
+}
+
+TEST_CASE("deferred: what cannot be sent without waiting is closed instead") {
+    watched s{1};
+    auto p = by_hand(s, deferred<reset_if_dirty>{});
+    s.next(site::reset_start, outcome::would_block());
+    p.acquire()->begin();
+    CHECK(gauges_of(p) == gauges{.closing = 1});
+    CHECK(good(p.acquire()));
+    CHECK(s.opened() == 2);
+    CHECK(p.stats().reset_failed == 1);
+}
+
+TEST_CASE("deferred: a connection whose answer is due may be closed, retired or taken away") {
+    watched s{2};
+    manual_clock time;
+    pool p{scripted{s}, manual{}, bounded{.max = 2}, deferred<reset_if_dirty>{}, idle_timeout{1s}, clock::manual{time}};
+    p.acquire()->begin();
+    time.advance(2s);
+    (void)p.maintain();
+    CHECK(gauges_of(p) == gauges{});
+    p.acquire()->begin();
+    p.resize(1);
+    CHECK(p.close().drained);
+}
+
+TEST_CASE("a transaction left open never reaches the next user, whoever cleans up and whatever goes wrong") {
+    const auto try_all = [](auto make) {
+        for (const site at : {site::rollback, site::reset, site::reset_finish}) {
+            for (const outcome& way : {outcome::ok(), outcome::fail(error_class::disconnected), outcome::throw_int()}) {
+                watched s{2};
+                auto p = make(s);
+                s.next(at, way);
+                for (const dirt d : {dirt::transaction, dirt::failed, dirt::busy, dirt::transaction}) {
+                    auto l = p.acquire(timeout{patience});
+                    CHECK(good(l));
+                    leave(l, d);
+                }
+                CHECK(good(p.acquire(timeout{patience})));
+                CHECK(p.stats().returned_dirty == 4);
+            }
+        }
+    };
+    try_all([](script s) { return by_hand(s, at_return<reset_if_dirty>{}); });
+    try_all([](script s) { return by_hand(s, background<reset_always>{}); });
+    try_all([](script s) { return by_hand(s, deferred<reset_if_dirty>{}); });
+    try_all([](script s) { return in_background(s, at_return<reset_always>{}); });
+    try_all([](script s) { return in_background(s, background<reset_if_dirty>{}); });
+    try_all([](script s) { return in_background(s, deferred<reset_always>{}); });
+}
+
+TEST_CASE("a pool that goes while connections wait to be cleaned closes them all") {
+    watched s{3};
+    {
+        pool p{scripted{s}, manual{}, bounded{.max = 3}, background<reset_if_dirty>{}};
+        auto a = p.acquire();
+        auto b = p.acquire();
+        a->begin();
+        b->begin();
+    }
+    CHECK(s.closed() == 2);
+    {
+        pool p{scripted{s}, fixed<2>{}, single_threaded{}, background<reset_if_dirty>{}};
+        p.acquire()->begin();
+    }
+    CHECK(s.closed() == 3);
+    {
+        pool p{scripted{s}, bounded{.max = 2}, background<reset_if_dirty>{}};
+        auto a = p.acquire();
+        auto b = p.acquire();
+        a->begin();
+        b->begin();
+    }
+}
