@@ -37,7 +37,7 @@ template <class A>
 template <moment M, class... A>
 [[nodiscard]] std::optional<close_reason> end_of_life(list<A...>, const auto& policies, const auto& facts, [[maybe_unused]] time_point now) noexcept {
     std::optional<close_reason> why;
-    const auto ask = [&]<class P>(std::type_identity<P>) {
+    [[maybe_unused]] const auto ask = [&]<class P>(std::type_identity<P>) {
         if constexpr (asked_at<P>(M)) {
             if (!why && expired(policies.template get<P>(), facts, now)) why = P::reason;
         }
@@ -50,7 +50,7 @@ template <moment M, class... A>
 template <bool Sparing, class... A>
 [[nodiscard]] std::optional<close_reason> end_of_idling(list<A...>, const auto& policies, const auto& facts, time_point now) noexcept {
     std::optional<close_reason> why;
-    const auto ask = [&]<class P>(std::type_identity<P>) {
+    [[maybe_unused]] const auto ask = [&]<class P>(std::type_identity<P>) {
         if constexpr (asked_at<P>(moment::idle) && spares_min_idle<P>() == Sparing) {
             if (!why && expired(policies.template get<P>(), facts, now)) why = P::reason;
         }
@@ -63,7 +63,7 @@ template <bool Sparing, class... A>
 template <class... A>
 [[nodiscard]] time_point next_due(list<A...>, const auto& policies, const auto& facts) noexcept {
     time_point due = time_point::max();
-    const auto ask = [&]<class P>(std::type_identity<P>) {
+    [[maybe_unused]] const auto ask = [&]<class P>(std::type_identity<P>) {
         if constexpr (requires { policies.template get<P>().due(facts); }) {
             const time_point t = policies.template get<P>().due(facts);
             if (t < due) due = t;
