@@ -596,7 +596,6 @@ inline void sqlite::reset(connection& c, deadline by) {
         limit.explain(*this, e, "cannot reset");
     }
     sqlite3_set_last_insert_rowid(db, 0);
-    if (state(c) != session_state::idle) fail(error_class::other, "cannot reset", "options.init leaves a transaction or a statement open");
 }
 
 inline void sqlite::restore(connection& c) const {
@@ -607,7 +606,6 @@ inline void sqlite::restore(connection& c) const {
         const int before = c.fresh_->switches[i];
         if (before >= 0 && baseline::read_switch(db, which) != before) sqlite3_db_config(db, which, before, nullptr);
     }
-    sqlite3_wal_autocheckpoint(db, 1000); // the WAL hook is where it lives
 
     // A change of temp_store throws the temporary database away, whole.
     const std::string& kept = c.fresh_->temp_store;
@@ -624,8 +622,10 @@ inline void sqlite::restore(connection& c) const {
         if (now == before || before.empty()) continue;
         // Whether a file has a write-ahead log is the file's business, not the connection's, unless the options say so.
         if (which == "journal_mode" && options_.journal != journal_mode::wal && (now == "wal" || before == "wal")) continue;
-        run_or_fail(db, std::string{"pragma "}.append(which).append(" = ").append(before), doing);
-        if (read(db, pragmas[i]) != before) fail(error_class::other, doing, "pragma " + std::string{which} + " stays at '" + now + "'");
+        const bool fast = which == "secure_delete" && before == "2"; // reads as a number, is written as a word
+        run_or_fail(db, std::string{"pragma "}.append(which).append(" = ").append(fast ? "fast" : before), doing);
+        const std::string then = read(db, pragmas[i]);
+        if (then != before) fail(error_class::other, doing, std::string{"pragma "}.append(which).append(" stays at '").append(then).append("'"));
     }
 }
 

@@ -172,6 +172,18 @@ TEST_CASE("a SQLite connection opens in the mode that the options say") {
     }
 }
 
+TEST_CASE("a SQLite file that cannot have a write-ahead log is an error, unless the options accept that") {
+    folder dir;
+    const std::string file = "file:" + dir.file() + "?vfs=unix-dotfile"; // locks by files, so it shares no memory
+    sqlite d{file};
+    CHECK_THAT(error_of([&] { (void)d.open(deadline::in(5s)); }).what(),
+               ContainsSubstring("the journal mode stayed 'delete'; say options.journal = keep to accept that"));
+    sqlite keep{sqlite::options{.file = file, .journal = sqlite::journal_mode::keep}};
+    auto c = keep.open(deadline::in(5s));
+    keep.execute(c, "create table t(a)", never);
+    keep.close(c);
+}
+
 // Opening.
 
 TEST_CASE("a SQLite file in a folder that does not exist is an error with its name and the reason, and no reason to retry") {
@@ -696,6 +708,20 @@ TEST_CASE("a SQLite reset that cannot restore a setting fails, so that the conne
     CHECK(took < 2s);
     sqlite3_reset(q.s);
     plain.close(reader);
+}
+
+TEST_CASE("a SQLite reset fails when a pragma does not take its old value again") {
+    shop s{{.init = "pragma max_page_count = 20"}};
+    s.driver.execute(s.c, "pragma max_page_count = 1000; insert into t values (zeroblob(400000))", never);
+    CHECK_THAT(error_of([&] { s.driver.reset(s.c, never); }).what(), ContainsSubstring("cannot reset " + s.dir.file() + ": pragma max_page_count stays at"));
+}
+
+TEST_CASE("a SQLite reset restores the pragma that reads as a number and is written as a word") {
+    shop s{{.init = "pragma secure_delete = fast"}};
+    REQUIRE(ask(s.db(), "pragma secure_delete") == "2");
+    s.driver.execute(s.c, "pragma secure_delete = off", never);
+    s.driver.reset(s.c, never);
+    CHECK(ask(s.db(), "pragma secure_delete") == "2");
 }
 
 TEST_CASE("a SQLite reset takes away what was set through the C interface") {
