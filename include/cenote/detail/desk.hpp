@@ -506,7 +506,7 @@ private:
     [[nodiscard]] bool may_queue(const node& n, const Waiting& policy, time_point until, const stop_token& stop, errc& why) noexcept {
         if (until <= n.since) {
             if (gate_ == gate::open) why = errc::acquire_timeout;
-            if constexpr (!CallerDials) wish_ = true;
+            if constexpr (!CallerDials) wish_ = wish_ || used_ < max(); // with no room, what comes back will do
             return false;
         }
         if (stop.stop_requested()) {
