@@ -146,16 +146,13 @@ private:
 
     template <class T>
     [[nodiscard]] T from_profile() const {
-        return std::apply([]<class... X>(X&... args) {
-            T* found = nullptr;
-            std::optional<T> copy;
-            const auto look = [&]<class Y>(Y& y) {
-                if constexpr (brings<T, std::remove_cvref_t<Y>>) copy.emplace(std::get<T>(y.policies().values));
-            };
-            (look(args), ...);
-            (void)found;
-            return T(std::move(*copy));
-        }, args_);
+        return std::apply([](A&... args) -> T { return first_with<T>(args...); }, args_);
+    }
+    template <class T, class First, class... Rest>
+    [[nodiscard]] static T first_with(First& first, Rest&... rest) {
+        if constexpr (!brings<T, First>) return first_with<T>(rest...);
+        else if constexpr (std::is_same_v<decltype(std::as_const(first).policies()), const First&>) return std::move(std::get<T>(first.values)); // a bundle: ours
+        else return std::get<T>(first.policies().values);
     }
 
     template <class T>

@@ -17,17 +17,8 @@ namespace cenote::detail {
 template <class D>
 using default_validation = std::conditional_t<can_peek<D>, peek_after, std::conditional_t<can_ping<D>, pre_ping_after, no_validation>>;
 
-/// A *what* without a *when*: deferred where the driver can, else in the background.
-template <class D, class What>
-struct when_of { using type = What; };
-template <class D, reset_what What>
-    requires(!std::is_same_v<What, no_reset>)
-struct when_of<D, What> {
-    using type = std::conditional_t<can_defer_reset<D> && !What::executes, deferred<What>, background<What>>;
-};
-
 template <class D>
-using default_reset = std::conditional_t<can_tell_state<D> && (can_rollback<D> || can_reset<D>), reset_if_dirty, no_reset>;
+using default_reset = std::conditional_t<can_tell_state<D> && (can_rollback<D> || can_reset<D> || can_defer_reset<D>), reset_if_dirty, no_reset>;
 
 /// Off-switches that leave nothing behind: without them, a pool that says "off" and one that says nothing are one type.
 template <class P>

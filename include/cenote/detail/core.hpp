@@ -111,6 +111,9 @@ public:
         if (l.max < 1 || l.keep > l.max || l.min > l.max || l.min_idle > l.max || l.ceiling < l.max || l.ceiling > most_connections) {
             bad_value("sizing.bounds().max", l.max, "the limits of a sizing policy must satisfy 1 <= max <= ceiling <= 1000000, and min, min_idle and keep at most max");
         }
+        if (cfg::embedded && l.max != cfg::sizing::embedded) {
+            bad_value("sizing.bounds().max", l.max, "must be as many as the policy embeds, which is " + std::to_string(cfg::sizing::embedded));
+        }
         this->start(l.keep, l.max);
         add_slots(l.max);
         if constexpr (cfg::threads) {

@@ -50,6 +50,7 @@ concept idle_set = requires(I& i, typename I::link& l, attention a, bool (*pred)
 template <class Order>
 class chain {
     static constexpr bool queue = std::same_as<Order, fifo>;
+    static_assert(queue || std::same_as<Order, lifo>, "cenote: the idle sets of cenote hand out lifo or fifo; write one of these, or a locking policy of your own that knows the order, see cenote/policy/order.hpp");
 
 public:
     [[nodiscard]] bool empty() const noexcept { return head_ == nullptr; }

@@ -6,7 +6,11 @@
 #include <cenote/driver.hpp>
 #include <cenote/policy/profile.hpp>
 
+#include <concepts>
+#include <initializer_list>
+#include <string_view>
 #include <type_traits>
+#include <utility>
 
 // The pack of policies is judged before it is resolved: one mistake, one sentence, and a stub pool so that nothing cascades.
 namespace cenote::detail {
@@ -16,7 +20,8 @@ enum class rule {
     not_a_driver, driver_without_open, driver_without_close, not_a_policy,
     two_profiles, two_sizings, two_waitings, two_orders, two_lockings, two_housekeepings, two_budgets, two_connectings, two_ages,
     two_validations, two_resets, two_leaks, two_nestings, two_metrics, two_hooks, two_clocks, two_names,
-    bad_sizing, bad_waiting, bad_age, bad_validation, bad_reset, bad_clock, bad_locking, bad_mutex,
+    bad_profile, bad_sizing, bad_waiting, bad_locking, bad_mutex, bad_housekeeping, bad_budget, bad_connecting, bad_age, bad_validation, bad_reset,
+    bad_leak, bad_nesting, bad_metrics, bad_hook, bad_clock, bad_name,
     wait_on_one_thread, thread_on_one_thread, thread_in_fixed,
     no_peek, no_ping, no_state, no_rollback, no_full_reset, no_execute, no_deferred, deferred_script,
 };
@@ -71,17 +76,114 @@ consteval rule conflict_rule(int family_index) {
 }
 static_assert(conflict_rule(family::name::index) == rule::two_names && conflict_rule(family::hooks::index) == rule::two_hooks);
 
+template <class T>
+concept gives_time = std::same_as<T, duration>;
+
+/// Whether a policy is of a family that pools know; one of any other would be ignored.
 template <class P>
-consteval bool fits_family() {
-    using F = typename P::family;
-    if constexpr (std::is_same_v<F, family::sizing>) return sizing_policy<P>;
-    else if constexpr (std::is_same_v<F, family::waiting>) return waiting_policy<P>;
-    else if constexpr (std::is_same_v<F, family::locking>) return locking_policy<P>;
-    else if constexpr (std::is_same_v<F, family::age>) return age_policy<P> || !std::is_same_v<kind_of<P>, P>;
-    else if constexpr (std::is_same_v<F, family::validation>) return validation_policy<P>;
-    else if constexpr (std::is_same_v<F, family::reset>) return requires { { P::reads_state } -> std::convertible_to<bool>; };
-    else if constexpr (std::is_same_v<F, family::clock>) return age_clock<P>;
+inline constexpr bool of_known_family =
+    contains_v<family_of<P>, list<family::profile, family::sizing, family::waiting, family::order, family::locking, family::housekeeping, family::budget,
+                                  family::connecting, family::age, family::validation, family::reset, family::leak, family::nesting, family::metrics,
+                                  family::hooks, family::clock, family::name>>;
+
+template <class P>
+consteval bool fits_bundle() {
+    if constexpr (!policy<P>) return false;
+    else return of_known_family<P> && !is_profile_v<P>;
+}
+template <class T>
+inline constexpr bool sound_bundle = false;
+template <class... P>
+inline constexpr bool sound_bundle<bundle<P...>> = (fits_bundle<P>() && ...);
+
+template <class P>
+consteval bool sound_profile() {
+    if constexpr (!is_profile_v<P>) return true;
+    else if constexpr (!requires(const P& p) { p.policies(); }) return false;
+    else return sound_bundle<std::remove_cvref_t<decltype(std::declval<const P&>().policies())>>;
+}
+
+/// An age policy that only switches its kind off.
+template <class P>
+concept age_off = !std::same_as<kind_of<P>, P> && !requires { P::at_checkout; } && !requires { P::at_return; } && !requires { P::while_idle; } &&
+                  !requires { P::reason; };
+
+template <class P>
+consteval bool fits_housekeeping() {
+    if constexpr (!requires { { P::threads } -> std::convertible_to<bool>; }) return false;
+    else if constexpr (P::threads) return requires(const P& p) { { p.max_dials } -> std::convertible_to<unsigned>; { p.patience } -> std::convertible_to<duration>; };
     else return true;
+}
+
+template <class P>
+consteval bool fits_connecting() {
+    if constexpr (std::is_same_v<kind_of<P>, kind::connect_timeout>) return requires(const P& p) { { p.limit() } noexcept -> gives_time; };
+    else if constexpr (std::is_same_v<kind_of<P>, kind::backoff>) return requires(const P& p) { { p.pause(1U, 0.5) } noexcept -> gives_time; };
+    else return false;
+}
+
+template <class P>
+consteval bool fits_reset() {
+    if constexpr (requires { typename P::what_type; }) return reset_what<typename P::what_type>;
+    else return reset_what<P>;
+}
+
+template <class P>
+consteval bool fits_leak() {
+    if constexpr (!requires { { P::records } -> std::convertible_to<bool>; }) return false;
+    else if constexpr (P::records) return requires(const P& p) { typename P::needs; { p.after } -> std::convertible_to<duration>; };
+    else return true;
+}
+
+template <class P>
+concept fits_nesting = requires {
+    { P::watches } -> std::convertible_to<bool>;
+    { P::refuses } -> std::convertible_to<bool>;
+};
+
+/// Whether there is anything that a sink is told.
+template <class S>
+concept hears = requires(S& s, const acquired_event& e) { s.on_acquired(e); } || requires(S& s) { s.on_acquired(); } ||
+                requires(S& s, const returned_event& e) { s.on_returned(e); } || requires(S& s) { s.on_returned(); } ||
+                requires(S& s, const refused_event& e) { s.on_refused(e); } || requires(S& s, const opened_event& e) { s.on_opened(e); } ||
+                requires(S& s, const open_failed_event& e) { s.on_open_failed(e); } || requires(S& s, const closed_event& e) { s.on_closed(e); } ||
+                requires(S& s, duration d) { s.on_waited(d); } || requires(S& s) { s.on_dirty(); } || requires(S& s) { s.on_detached(); } ||
+                requires(S& s) { s.on_validation_failed(); } || requires(S& s) { s.on_reset_failed(); } || requires(S& s) { s.on_nested(); } ||
+                requires(S& s, const lease_info& i) { s.on_leak(i); } || requires(S& s, const lease_info& i) { s.on_leak_returned(i); };
+
+template <class Conn, class H>
+inline constexpr bool callable_hook = false;
+template <class Conn, class F>
+inline constexpr bool callable_hook<Conn, on_connect<F>> = std::invocable<F&, Conn&>;
+template <class Conn, class F>
+inline constexpr bool callable_hook<Conn, on_acquire<F>> = std::invocable<F&, Conn&>;
+template <class Conn, class F>
+inline constexpr bool callable_hook<Conn, on_give_back<F>> = std::invocable<F&, Conn&>;
+template <class Conn, class F>
+inline constexpr bool callable_hook<Conn, on_close<F>> = std::invocable<F&, Conn&, close_reason> || std::invocable<F&, Conn&>;
+template <class Conn, class F>
+inline constexpr bool callable_hook<Conn, on_leak<F>> = std::invocable<F&, const lease_info&>;
+
+/// What is wrong with a policy, whatever the others are.
+template <class D, class P>
+consteval rule fault_of() {
+    using F = typename P::family;
+    if constexpr (std::is_same_v<F, family::sizing>) return sizing_policy<P> ? rule::none : rule::bad_sizing;
+    else if constexpr (std::is_same_v<F, family::waiting>) return waiting_policy<P> ? rule::none : rule::bad_waiting;
+    else if constexpr (std::is_same_v<F, family::locking>) return locking_policy<P> ? rule::none : rule::bad_locking;
+    else if constexpr (std::is_same_v<F, family::housekeeping>) return fits_housekeeping<P>() ? rule::none : rule::bad_housekeeping;
+    else if constexpr (std::is_same_v<F, family::budget>) return requires(const P& p) { { p.budget() } noexcept -> gives_time; } ? rule::none : rule::bad_budget;
+    else if constexpr (std::is_same_v<F, family::connecting>) return fits_connecting<P>() ? rule::none : rule::bad_connecting;
+    else if constexpr (std::is_same_v<F, family::age>) return age_policy<P> || age_off<P> ? rule::none : rule::bad_age;
+    else if constexpr (std::is_same_v<F, family::validation>) return validation_policy<P> ? rule::none : rule::bad_validation;
+    else if constexpr (std::is_same_v<F, family::reset>) return fits_reset<P>() ? rule::none : rule::bad_reset;
+    else if constexpr (std::is_same_v<F, family::leak>) return fits_leak<P>() ? rule::none : rule::bad_leak;
+    else if constexpr (std::is_same_v<F, family::nesting>) return fits_nesting<P> ? rule::none : rule::bad_nesting;
+    else if constexpr (std::is_same_v<F, family::metrics>) return switches_family_off<P> || hears<P> ? rule::none : rule::bad_metrics;
+    else if constexpr (std::is_same_v<F, family::hooks>) return switches_family_off<P> || callable_hook<typename D::connection, P> ? rule::none : rule::bad_hook;
+    else if constexpr (std::is_same_v<F, family::clock>) return age_clock<P> ? rule::none : rule::bad_clock;
+    else if constexpr (std::is_same_v<F, family::name>) return requires(const P& p) { { p.view() } noexcept -> std::same_as<std::string_view>; } ? rule::none : rule::bad_name;
+    else return of_known_family<P> ? rule::none : rule::not_a_policy;
 }
 
 template <class R>
@@ -101,6 +203,15 @@ consteval rule first_of(std::initializer_list<rule> found) {
     return rule::none;
 }
 
+/// A *what* without a *when*: deferred where the driver can, else in the background.
+template <class D, class What>
+struct when_of { using type = What; };
+template <class D, reset_what What>
+    requires(!std::is_same_v<What, no_reset>)
+struct when_of<D, What> {
+    using type = std::conditional_t<can_defer_reset<D> && !What::executes, deferred<What>, background<What>>;
+};
+
 /// The combination, once each policy is known to be sound by itself.
 template <class D, class Chosen>
 consteval rule judge_combination() {
@@ -109,7 +220,7 @@ consteval rule judge_combination() {
     using waiting = first_of_family_t<family::waiting, no_wait, Chosen>;
     using keeping = first_of_family_t<family::housekeeping, manual, Chosen>;
     using checking = first_of_family_t<family::validation, no_validation, Chosen>;
-    using cleaning = first_of_family_t<family::reset, no_reset, Chosen>;
+    using cleaning = typename when_of<D, first_of_family_t<family::reset, no_reset, Chosen>>::type;
     if constexpr (!basic_lockable<typename locking::sync::mutex>) return rule::bad_mutex;
     else if constexpr (!locking::threads && waiting::waits) return rule::wait_on_one_thread;
     else if constexpr (!locking::threads && keeping::threads) return rule::thread_on_one_thread;
@@ -119,22 +230,14 @@ consteval rule judge_combination() {
     else if constexpr (cleaning::reads_state && !can_tell_state<D> && !cleaning::resets) return rule::no_state;
     else if constexpr (is_deferred<cleaning> && !can_defer_reset<D>) return rule::no_deferred;
     else if constexpr (is_deferred<cleaning> && cleaning::executes) return rule::deferred_script;
-    else if constexpr (cleaning::rolls_back && !can_rollback<D> && !can_reset<D>) return rule::no_rollback;
+    else if constexpr (cleaning::rolls_back && !can_rollback<D> && !can_reset<D> && !is_deferred<cleaning>) return rule::no_rollback;
     else if constexpr (cleaning::resets && !can_reset<D> && !is_deferred<cleaning>) return rule::no_full_reset;
     else if constexpr (cleaning::executes && !can_execute<D>) return rule::no_execute;
     else return rule::none;
 }
 
-template <class... P>
-consteval rule judge_soundness(list<P...>) {
-    return first_of({(fits_family<P>() ? rule::none
-                      : std::is_same_v<typename P::family, family::sizing> ? rule::bad_sizing
-                      : std::is_same_v<typename P::family, family::waiting> ? rule::bad_waiting
-                      : std::is_same_v<typename P::family, family::locking> ? rule::bad_locking
-                      : std::is_same_v<typename P::family, family::age> ? rule::bad_age
-                      : std::is_same_v<typename P::family, family::validation> ? rule::bad_validation
-                      : std::is_same_v<typename P::family, family::reset> ? rule::bad_reset : rule::bad_clock)...});
-}
+template <class D, class... P>
+consteval rule judge_soundness(list<P...>) { return first_of({rule::none, fault_of<D, P>()...}); }
 
 template <class... P>
 consteval int conflict_in(list<P...>) { return first_conflict<P...>(); }
@@ -146,11 +249,16 @@ consteval rule judge() {
     else if constexpr (!requires(D& d, typename D::connection& c) { { d.close(c) } noexcept; }) return rule::driver_without_close;
     else if constexpr (!driver<D>) return rule::not_a_driver;
     else if constexpr (!(policy<P> && ...)) return rule::not_a_policy;
+    else if constexpr (!(of_known_family<P> && ...)) return rule::not_a_policy;
     else if constexpr ((0 + ... + (is_profile_v<P> ? 1 : 0)) > 1) return rule::two_profiles;
+    else if constexpr (!(sound_profile<P>() && ...)) return rule::bad_profile;
     else if constexpr (conflict_in(typename without_profiles<list<P...>>::type{}) != -1) {
         return conflict_rule(conflict_in(typename without_profiles<list<P...>>::type{}));
     }
-    else if constexpr (judge_soundness(chosen_t<P...>{}) != rule::none) return judge_soundness(chosen_t<P...>{});
+    else if constexpr (conflict_in(typename from_profile<list<P...>>::type{}) != -1) {
+        return conflict_rule(conflict_in(typename from_profile<list<P...>>::type{}));
+    }
+    else if constexpr (judge_soundness<D>(chosen_t<P...>{}) != rule::none) return judge_soundness<D>(chosen_t<P...>{});
     else return judge_combination<D, chosen_t<P...>>();
 }
 
@@ -178,13 +286,22 @@ struct verdict {
     static_assert(R != rule::two_hooks, "cenote: the same hook twice in one pool, or no_hooks beside a hook; keep one of each type (two lambdas are two types), see cenote/policy/hooks.hpp");
     static_assert(R != rule::two_clocks, "cenote: two clocks in one pool; keep one of clock::steady, clock::coarse and clock::manual, see cenote/clock.hpp");
     static_assert(R != rule::two_names, "cenote: two names for one pool; keep one of named and unnamed, see cenote/policy/name.hpp");
+    static_assert(R != rule::bad_profile, "cenote: the profile lacks `policies()` that returns a cenote::bundle of policies, none of them a profile; write one like profile::web, see cenote/policy/profile.hpp");
     static_assert(R != rule::bad_sizing, "cenote: the sizing policy lacks `limits bounds() const` or `static constexpr unsigned embedded`; model cenote::sizing_policy, see cenote/policy/sizing.hpp");
     static_assert(R != rule::bad_waiting, "cenote: the waiting policy lacks waits, reads_time, max_waiters or a noexcept hand_over(duration); model cenote::waiting_policy, see cenote/policy/waiting.hpp");
     static_assert(R != rule::bad_locking, "cenote: the locking policy lacks `sync`, `idle_set<Order>` or `threads`; model cenote::locking_policy, see cenote/policy/locking.hpp");
     static_assert(R != rule::bad_mutex, "cenote: with_mutex<M> needs M to have lock() and unlock(); take std::mutex or a type like it, see cenote/policy/locking.hpp");
+    static_assert(R != rule::bad_housekeeping, "cenote: the housekeeping policy lacks `threads`, or has threads and lacks max_dials or patience; write background_thread or manual, see cenote/policy/housekeeping.hpp");
+    static_assert(R != rule::bad_budget, "cenote: the budget policy lacks `duration budget() const noexcept`; write acquire_timeout or no_acquire_timeout, see cenote/policy/waiting.hpp");
+    static_assert(R != rule::bad_connecting, "cenote: the connecting policy is of neither kind: connect_timeout with `duration limit() const noexcept`, backoff with `duration pause(unsigned, double) const noexcept`, see cenote/policy/connecting.hpp");
     static_assert(R != rule::bad_age, "cenote: the age policy lacks at_checkout, at_return, while_idle or reason; model cenote::age_policy, see cenote/policy/age.hpp");
-    static_assert(R != rule::bad_validation, "cenote: the validation policy lacks peeks or pings; model cenote::validation_policy, see cenote/policy/validation.hpp");
+    static_assert(R != rule::bad_validation, "cenote: the validation policy lacks peeks, pings or `duration limit() const noexcept`; model cenote::validation_policy, see cenote/policy/validation.hpp");
     static_assert(R != rule::bad_reset, "cenote: the reset policy lacks reads_state, rolls_back, resets or executes; model cenote::reset_what, see cenote/policy/reset.hpp");
+    static_assert(R != rule::bad_leak, "cenote: the leak policy lacks `records`, or records and lacks `after` or `needs = facts<holder>`; write leak_threshold or no_leak_check, see cenote/policy/leak.hpp");
+    static_assert(R != rule::bad_nesting, "cenote: the nesting policy lacks watches or refuses; write allow_nested, report_nested or forbid_nested, see cenote/policy/nesting.hpp");
+    static_assert(R != rule::bad_metrics, "cenote: a metrics sink hears of nothing, none of its members is called as the pool calls it; check their spelling, see cenote/policy/metrics.hpp");
+    static_assert(R != rule::bad_hook, "cenote: a hook is none of on_connect, on_acquire, on_give_back, on_close and on_leak, or cannot be called with what these are given; see cenote/policy/hooks.hpp");
+    static_assert(R != rule::bad_name, "cenote: the name policy lacks `std::string_view view() const noexcept`; write named or unnamed, see cenote/policy/name.hpp");
     static_assert(R != rule::bad_clock, "cenote: the clock lacks `time_point now() const noexcept`; model cenote::age_clock, see cenote/clock.hpp");
     static_assert(R != rule::wait_on_one_thread, "cenote: single_threaded cannot wait, the only thread would wait for itself; write no_wait, or with_mutex instead of single_threaded, see cenote/policy/locking.hpp");
     static_assert(R != rule::thread_on_one_thread, "cenote: single_threaded and background_thread contradict each other; write manual, or with_mutex instead of single_threaded, see cenote/policy/housekeeping.hpp");

@@ -29,8 +29,11 @@ consteval bool spares_min_idle() {
 
 template <class A>
 [[nodiscard]] bool expired(const A& policy, const auto& facts, [[maybe_unused]] time_point now) noexcept {
+    static_assert(requires { policy.expired(facts, now); } || requires { policy.expired(facts); },
+                  "cenote: an age policy lacks `bool expired(const auto& facts, time_point now) const noexcept`, with or without `now`; model cenote::age_policy, see cenote/policy/age.hpp");
     if constexpr (requires { policy.expired(facts, now); }) return policy.expired(facts, now);
-    else return policy.expired(facts);
+    else if constexpr (requires { policy.expired(facts); }) return policy.expired(facts);
+    else return false;
 }
 
 /// The first age policy of the pool that ends this connection at this moment. `Which` filters the policies (spare or not).
@@ -75,8 +78,11 @@ template <class... A>
 
 /// What to look at before handing out an idle connection.
 [[nodiscard]] probe test_before_use(const auto& validation, const auto& facts, [[maybe_unused]] time_point now) noexcept {
+    static_assert(requires { validation.choose(facts, now); } || requires { validation.choose(facts); },
+                  "cenote: the validation policy lacks `probe choose(const auto& facts, time_point now) const noexcept`, with or without `now`; model cenote::validation_policy, see cenote/policy/validation.hpp");
     if constexpr (requires { validation.choose(facts, now); }) return validation.choose(facts, now);
-    else return validation.choose(facts);
+    else if constexpr (requires { validation.choose(facts); }) return validation.choose(facts);
+    else return probe::none;
 }
 
 /// What is left of a validation's own limit: at most a quarter of the acquire's budget, so that a hung test leaves time for the

@@ -5,7 +5,9 @@
 #include <cenote/detail/idle_plain.hpp>
 #include <cenote/detail/sync.hpp>
 #include <cenote/policy/family.hpp>
+#include <cenote/policy/order.hpp>
 
+#include <concepts>
 #include <mutex>
 
 namespace cenote {
@@ -25,9 +27,9 @@ concept basic_lockable = requires(M& m) {
 ///          `static constexpr bool threads`   whether more than one thread may use the pool
 template <class L>
 concept locking_policy = policy<L> && std::same_as<typename L::family, family::locking> && requires {
-    typename L::sync;
+    typename L::sync::mutex;
     { L::threads } -> std::convertible_to<bool>;
-};
+} && (requires { typename L::template idle_set<lifo>; } || requires { typename L::template idle_set<fifo>; });
 
 /// No lock at all: one thread uses the pool and its leases.
 ///

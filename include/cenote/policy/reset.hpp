@@ -34,6 +34,9 @@ template <class R>
 concept reset_what = policy<R> && std::same_as<typename R::family, family::reset> && requires(const R& r, session_state s) {
     { r.choose(s) } noexcept -> std::same_as<cleanup>;
     { R::reads_state } -> std::convertible_to<bool>;
+    { R::rolls_back } -> std::convertible_to<bool>;
+    { R::resets } -> std::convertible_to<bool>;
+    { R::executes } -> std::convertible_to<bool>;
 };
 
 /// The next user gets the connection as the last one left it.

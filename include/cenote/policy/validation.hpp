@@ -21,9 +21,10 @@ enum class probe : unsigned char { none, peek, ping };
 /// Called   at checkout, outside locks.
 /// With     a test that fails or does not end in time closes the connection; the acquire goes on with the next within its budget.
 template <class V>
-concept validation_policy = policy<V> && std::same_as<typename V::family, family::validation> && requires {
+concept validation_policy = policy<V> && std::same_as<typename V::family, family::validation> && requires(const V& v) {
     { V::peeks } -> std::convertible_to<bool>;
     { V::pings } -> std::convertible_to<bool>;
+    { v.limit() } noexcept -> std::same_as<duration>;
 };
 
 /// Trust every idle connection.
