@@ -85,6 +85,7 @@ template <class Core>
         static_cast<typename Core::cfg::facts&>(s).open({.now = c.age_now(), .random = c.random()});
     }
     const duration took = Core::sync::now() - began;
+    tell_opened(c, {took});
     if constexpr (has_hook<on_connect, Core>) {
         try {
             run_hooks<on_connect>(c, s.conn);
@@ -101,7 +102,6 @@ template <class Core>
     }
     out.ok = true;
     if constexpr (Core::keeps_log) c.log().succeeded();
-    tell_opened(c, {took});
     return out;
 }
 
