@@ -67,6 +67,8 @@ struct lease_count {
     std::atomic<std::uint64_t> leases{};
     // One writer at a time, so no locked instruction.
     void on_lease() noexcept { leases.store(leases.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed); }
+    /// The lease that was counted last came to nothing.
+    void take_back() noexcept { leases.store(leases.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed); }
 };
 
 /// Who holds the connection since when and why; read by `inspect()` and the leak scan from other threads.

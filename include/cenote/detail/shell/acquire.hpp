@@ -148,6 +148,7 @@ template <class Core>
         } catch (...) {
             taken<Core> out{.why = errc::hook_failed, .waited = e.waited, .from_hook = std::current_exception()};
             tell_refused(c, {errc::hook_failed, e.waited});
+            if constexpr (cfg::counts_leases) static_cast<lease_count&>(s).take_back();
             give_back<Core>(s);
             return out;
         }
@@ -291,7 +292,8 @@ template <class Core, class Request>
         if (holds_already(c)) {
             tell_nested(c);
             if constexpr (cfg::nesting::refuses) {
-                request.refused(c, refuse(c, errc::nested_acquire, duration::zero()));
+                tell_refused(c, {errc::nested_acquire, duration::zero()}); // it neither waited nor opened
+                request.refused(c, taken<Core>{.why = errc::nested_acquire});
                 return nullptr;
             }
         }
