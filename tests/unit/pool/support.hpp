@@ -139,7 +139,7 @@ public:
         return lines_;
     }
     /// What was written since the last call.
-    [[nodiscard]] std::vector<std::string> take() {
+    std::vector<std::string> take() {
         const std::scoped_lock lock{m_};
         return std::exchange(lines_, {});
     }
