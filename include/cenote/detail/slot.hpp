@@ -75,9 +75,9 @@ public:
     }
     [[nodiscard]] unsigned size() const noexcept { return size_; }
 
-    /// Safe while another thread adds.
+    /// Safe while another thread adds. What f throws comes through.
     template <class F>
-    void each(F&& f) noexcept {
+    void each(F&& f) {
         for (chunk* c = first_.load(std::memory_order_acquire); c != nullptr; c = c->next.load(std::memory_order_acquire)) {
             for (unsigned i = 0; i < c->size; ++i) f(c->slots[i]);
         }
@@ -104,7 +104,7 @@ public:
     }
     [[nodiscard]] static constexpr unsigned size() noexcept { return N; }
     template <class F>
-    void each(F&& f) noexcept {
+    void each(F&& f) {
         for (Slot& s : slots_) f(s);
     }
 
