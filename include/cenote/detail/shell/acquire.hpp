@@ -192,12 +192,7 @@ template <class Core>
     n.dials = b.may_dial(began);
     const auto poke = [&c]() noexcept { c.keeper().poke(); };
     if constexpr (cfg::threads) {
-        try {
-            c.keeper().start();
-        } catch (const std::exception& e) {
-            dialled ignored;
-            note_failure(c, std::make_exception_ptr(driver_error{error_class::other, std::string{"cannot start the background thread: "} + e.what()}), duration::zero(), ignored);
-        }
+        start_keeper(c);
     }
     errc why = errc::acquire_timeout;
     bool rejected = found != nullptr;

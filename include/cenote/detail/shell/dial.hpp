@@ -20,18 +20,18 @@ struct dialled {
     std::exception_ptr from_hook; ///< what an on_connect hook threw
 };
 
-/// What an exception in flight has to say; never throws.
+/// What an exception in flight has to say; nothing if there is no memory to say it.
 [[nodiscard]] inline std::string text_of(const std::exception_ptr& e) noexcept {
     try {
-        std::rethrow_exception(e);
-    } catch (const std::exception& known) {
         try {
+            std::rethrow_exception(e);
+        } catch (const std::exception& known) {
             return known.what();
         } catch (...) {
-            return {};
+            return "an exception that is no std::exception";
         }
     } catch (...) {
-        return "an exception that is no std::exception"; // 37 characters: allocates, and may end here under memory exhaustion
+        return {};
     }
 }
 
@@ -66,6 +66,22 @@ void note_failure(Core& c, const std::exception_ptr& e, duration took, dialled& 
     } catch (...) {
         out.why = errc::out_of_memory;
         out.retryable = true;
+    }
+}
+
+/// Makes sure of the background thread. That there is none is what evidence will show as the last connect error: those who wait get
+/// what is given back, and whoever waits next tries again.
+template <class Core>
+void start_keeper(Core& c) noexcept {
+    try {
+        try {
+            c.keeper().start();
+        } catch (const std::exception& e) {
+            throw driver_error{error_class::other, std::string{"cannot start the background thread: "} + e.what()};
+        }
+    } catch (...) {
+        dialled ignored;
+        note_failure(c, std::current_exception(), duration::zero(), ignored);
     }
 }
 
