@@ -41,6 +41,8 @@ struct resolve {
     using defaults = join_t<list<sizing, waiting, lifo, locking, keeping, acquire_timeout, connect_timeout>,
                             std::conditional_t<keeping::threads, list<backoff>, list<>>,
                             list<max_lifetime, idle_timeout, default_validation<D>, no_leak_check, allow_nested, clock::coarse, unnamed>>;
+    /// A family that a profile switches off stays off but for what is named.
+    using fallbacks = undisplaced_t<join_t<chosen, typename from_profile<list<P...>>::type>, defaults>;
     template <class Q>
     using settled = std::conditional_t<inert<Q>() || std::is_same_v<family_of<Q>, family::reset>, list<>, list<Q>>;
     template <class L>
@@ -48,7 +50,7 @@ struct resolve {
     template <class... Q>
     struct settle<list<Q...>> { using type = join_t<settled<Q>...>; };
 
-    using type = canonical_t<join_t<typename settle<join_t<chosen, undisplaced_t<chosen, defaults>>>::type, list<reset>>>;
+    using type = canonical_t<join_t<typename settle<join_t<chosen, fallbacks>>::type, list<reset>>>;
 };
 
 // ── what a canonical pack means for the code ─────────────────────────────────────────────────────────────────────────────
