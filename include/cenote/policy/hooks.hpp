@@ -16,7 +16,7 @@ namespace cenote {
 template <class F>
 struct on_connect {
     using family = family::hooks;
-    F f;
+    [[no_unique_address]] F f;
 };
 
 /// `f(connection&)` before each lease is handed out.
@@ -25,7 +25,7 @@ struct on_connect {
 template <class F>
 struct on_acquire {
     using family = family::hooks;
-    F f;
+    [[no_unique_address]] F f;
 };
 
 /// `f(connection&)` when a lease ends, before any reset.
@@ -34,7 +34,7 @@ struct on_acquire {
 template <class F>
 struct on_give_back {
     using family = family::hooks;
-    F f;
+    [[no_unique_address]] F f;
 };
 
 /// `f(connection&)` or `f(connection&, close_reason)` just before a connection is closed.
@@ -43,7 +43,7 @@ struct on_give_back {
 template <class F>
 struct on_close {
     using family = family::hooks;
-    F f;
+    [[no_unique_address]] F f;
 };
 
 /// `f(const lease_info&)` once for a lease that is out longer than `leak_threshold`, and again when it comes back.
@@ -52,7 +52,7 @@ struct on_close {
 template <class F>
 struct on_leak {
     using family = family::hooks;
-    F f;
+    [[no_unique_address]] F f;
 };
 
 /// No hooks: displaces those of a profile.
