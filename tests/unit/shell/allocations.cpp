@@ -318,6 +318,7 @@ TEST_CASE("a background dial that fails without memory to say why reaches those 
                 failed = guard.failed();
             }
             CHECK((code == errc::connect_failed || code == errc::out_of_memory || code == errc::acquire_timeout));
+            REQUIRE(becomes(p, {})); // no dial is on its way any more
             s.clear(site::open);
             check_capacity(p, 1);
         }
