@@ -90,6 +90,7 @@ struct lease_info {
     duration age{};
     std::source_location where{};
     std::thread::id thread{};
+    bool returned = false;     ///< in a leak report: it is back
     const char* tag = nullptr; ///< what `lease.tag()` was given, or null
 
     [[nodiscard]] std::string text() const {

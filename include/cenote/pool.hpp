@@ -13,6 +13,7 @@
 #include <cenote/lease.hpp>
 #include <cenote/policy/profile.hpp>
 #include <cenote/stats.hpp>
+#include <cenote/version.hpp>
 
 #include <algorithm>
 #include <chrono>

@@ -20,8 +20,8 @@ public:
     }
     [[nodiscard]] bool push(link& l) noexcept {
         mutex_.lock();
-        // While a waiter is on its way (soft) only every 32nd return asks whether he has become due meanwhile.
-        if (attention_ != attention::none && (attention_ == attention::must || ++soft_pushes_ % 32 == 0)) return false;
+        // While a waiter is on its way (soft) only every eighth return asks whether he has become due meanwhile.
+        if (attention_ != attention::none && (attention_ == attention::must || ++soft_pushes_ % 8 == 0)) return false;
         idle_.push(l);
         mutex_.unlock();
         return true;

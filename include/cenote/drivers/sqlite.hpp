@@ -388,7 +388,7 @@ inline std::string sqlite::target(const options& o) {
 }
 
 [[noreturn]] inline void sqlite::fail(error_class kind, std::string_view doing, std::string_view why, int code) const {
-    std::string text{"cenote: sqlite: "};
+    std::string text{"sqlite: "};
     text.append(doing).append(" ").append(name_).append(": ").append(why);
     throw driver_error{kind, text, code};
 }

@@ -41,7 +41,7 @@ struct closed_event { close_reason why; };
 ///            void on_leak_returned(const lease_info&)    and back at last
 /// Called   outside locks, on whatever thread the event happens on, several at once: a sink guards its own data.
 /// Errors   what a sink throws is swallowed and counted (`stats().swallowed`).
-/// With     a sink lives inside the pool. Give it a pointer or reference to what must outlive the pool; get at it with `pool.get<Sink>()`.
+/// With     a sink is moved into the pool when it is constructed: one with atomics or a mutex needs a move constructor. Give it a pointer or reference to what must outlive the pool; get at it with `pool.get<Sink>()`.
 struct no_metrics {
     using family = family::metrics;
     using kind = kind::all;

@@ -190,7 +190,7 @@ TEST_CASE("a SQLite file in a folder that does not exist is an error with its na
     folder dir;
     sqlite d{dir.file("missing/shop.db")};
     const auto e = error_of([&] { (void)d.open(never); });
-    CHECK_THAT(e.what(), ContainsSubstring("cenote: sqlite: cannot open " + dir.file("missing/shop.db")));
+    CHECK_THAT(e.what(), ContainsSubstring("sqlite: cannot open " + dir.file("missing/shop.db")));
     CHECK_THAT(e.what(), ContainsSubstring("unable to open database file (No such file or directory)"));
     CHECK(e.kind() == error_class::other);
     CHECK_FALSE(cenote::is_retryable(e.kind()));
@@ -821,7 +821,7 @@ TEST_CASE("a failing statement tells SQLite's reason, code and class, and the co
     shop s;
     const auto failing = [&](std::string_view sql) { return error_of([&] { s.driver.execute(s.c, sql, never); }); };
     const auto syntax = failing("insert into t values (4); selekt 1");
-    CHECK_THAT(syntax.what(), ContainsSubstring("cenote: sqlite: statement failed on " + s.dir.file() + ": near \"selekt\": syntax error"));
+    CHECK_THAT(syntax.what(), ContainsSubstring("sqlite: statement failed on " + s.dir.file() + ": near \"selekt\": syntax error"));
     CHECK(syntax.kind() == error_class::other);
     CHECK(syntax.native_code() == SQLITE_ERROR);
     CHECK(ask(s.db(), "select count(*) from t") == "4"); // what came before has run

@@ -123,15 +123,15 @@ void run_on_close(Core& c, typename Core::connection_type& conn, close_reason wh
     }(typename Core::cfg::hooks{});
 }
 
-/// A lease is out too long, or one that was is back (`back`).
+/// A lease is out too long, or one that was is back.
 template <class Core>
-void tell_leak(Core& c, const lease_info& info, bool back) noexcept {
+void tell_leak(Core& c, const lease_info& info) noexcept {
     try {
         run_hooks<on_leak>(c, info);
     } catch (...) {
         c.swallow();
     }
-    if (back) {
+    if (info.returned) {
         tell(c, [&](auto& s) requires requires { s.on_leak_returned(info); } { s.on_leak_returned(info); });
     } else {
         tell(c, [&](auto& s) requires requires { s.on_leak(info); } { s.on_leak(info); });

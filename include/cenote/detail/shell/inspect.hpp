@@ -27,6 +27,7 @@ template <class Core>
                     .age = now > since ? now - since : duration::zero(),
                     .where = s.where.load(std::memory_order_acquire),
                     .thread = s.thread.load(std::memory_order_acquire),
+                    .returned = false,
                     .tag = s.tag.load(std::memory_order_acquire)};
     if (s.epoch.load(std::memory_order_relaxed) != before) return std::nullopt;
     if (epoch != nullptr) *epoch = before;
@@ -58,7 +59,10 @@ void report_return(Core& c, typename Core::slot_type& s) noexcept {
         if (&other == &s) id = at;
         ++at;
     });
-    if (const auto info = read_holder<Core>(s, id, c.age_now())) tell_leak(c, *info, true);
+    if (auto info = read_holder<Core>(s, id, c.age_now())) {
+        info->returned = true;
+        tell_leak(c, *info);
+    }
 }
 
 /// Reports leases that passed the threshold since the last scan. Returns when the next one will.
@@ -74,7 +78,7 @@ time_point report_leaks(Core& c, time_point now) noexcept {
             if (info->age < after) {
                 next = std::min(next, deadline::after(after - info->age, now).at());
             } else if (reported != epoch && s.reported.compare_exchange_strong(reported, epoch, std::memory_order_relaxed)) {
-                tell_leak(c, *info, false);
+                tell_leak(c, *info);
             }
         }
     });
