@@ -95,6 +95,11 @@ public:
                 if (why == errc::acquire_timeout) poke();
                 return nullptr;
             }
+            if (std::exchange(called_, false)) {
+                this->unlock();
+                why = errc{};
+                return nullptr;
+            }
             push_waiter(n);
             this->unlock();
             poke();
@@ -245,12 +250,13 @@ public:
         }
     }
 
-    /// There is work that makes a connection available and nobody to do it: whoever has waited longest comes out of take() with
-    /// null and errc{}, does it, and comes back with `again`.
+    /// There is work that makes a connection available and nobody to do it: whoever has waited longest, or else the next who would
+    /// wait, comes out of take() with null and errc{}, does it, and comes back with `again`.
     void call_first() noexcept {
         if constexpr (waits) {
             this->lock();
             if (queue_.head == nullptr || queue_.head->wake != nullptr) {
+                called_ = true;
                 this->unlock();
                 return;
             }
@@ -788,6 +794,7 @@ private:
     gate gate_ = gate::open;
     bool orphaned_ = false;
     bool wish_ = false;
+    bool called_ = false; ///< for work, when nobody was there
 };
 
 } // namespace cenote::detail
