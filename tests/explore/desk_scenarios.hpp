@@ -187,6 +187,14 @@ public:
         lets_go(c);
         end(c);
     }
+    /// Broken as well, but whoever has it opens another in its place.
+    connection* replace(connection* c) {
+        if (c == nullptr) return nullptr;
+        explore::require(c->state == connection::is::open, "what is replaced was open");
+        desk_->redial();
+        c->state = connection::is::opening;
+        return dial_here(*c);
+    }
     void detach(connection& c) {
         lets_go(c);
         ends(c);
@@ -219,6 +227,14 @@ public:
         closed_ = true;
         nobody_waits();
         end_all(desk_->extract_all());
+    }
+    /// Closes, waits until everything is back, and destroys if `until` allows.
+    bool drain(time_point until) {
+        close();
+        const bool yes = desk_->drained(until);
+        if (yes) explore::require(out_ == 0, "a pool is drained when everything is back");
+        else explore::require(explore_sync::now() >= until, "draining gives up at its deadline, not before");
+        return yes;
     }
     /// The pool object goes: whoever gives up the last permit frees the desk.
     void destroy() {
@@ -268,7 +284,7 @@ public:
     }
     /// A link with a permit for a dialler that is at work when the schedule starts.
     connection& begun_dial() {
-        connection& c = of(desk_->demand(links_, 0));
+        connection& c = of(desk_->demand(allowed_, 0));
         begins(c);
         return c;
     }
@@ -281,8 +297,8 @@ public:
             explore_sync::wake(&poked_);
         }
     }
-    /// As if `n` returns had been published already while a waiter was on his way.
-    void soft_pushes(unsigned n) { desk_->soft_pushes(n); }
+    /// As if so many returns had been published while waiters were on their way that the next but `later` asks who is due.
+    void soft_pushes(unsigned later) { desk_->soft_pushes(later); }
 
     // ── checks ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -346,7 +362,7 @@ public:
             explore::require(try_take() != nullptr, "what is idle can be taken");
         }
         explore::require(try_take() == nullptr, "nothing more is idle than is counted");
-        for (unsigned i = c.used; i < c.max; ++i) {
+        for (unsigned i = c.used; i < std::min(c.max, links_); ++i) {
             link* const l = desk_->demand(c.max, 0);
             explore::require(l != nullptr, "every permit can be taken again");
             begins(of(l));
@@ -359,18 +375,30 @@ private:
 
     /// The desk, and what only its idle set knows.
     struct shop : desk_type {
-        void soft_pushes(unsigned n) {
-            link l;
-            for (unsigned i = 0; i < n; ++i) {
-                this->lock();
-                this->raise(cenote::detail::attention::soft);
-                this->unlock();
-                explore::require(C::idle::push(l), "a return is published while a waiter is on his way");
-                explore::require(C::idle::pop() == &l, "what was published can be had");
+        void soft_pushes(unsigned later) {
+            soft_push_until_asked();
+            for (unsigned period = soft_push_until_asked(); period > later + 1; --period) {
+                explore::require(soft_push(), "a return is published while a waiter is on his way");
             }
             this->lock();
             this->lower();
             this->unlock();
+        }
+
+    private:
+        [[nodiscard]] bool soft_push() {
+            link l;
+            this->lock();
+            this->raise(cenote::detail::attention::soft);
+            this->unlock();
+            if (C::idle::push(l)) return C::idle::pop() == &l;
+            this->unlock();
+            return false;
+        }
+        unsigned soft_push_until_asked() {
+            unsigned n = 1;
+            while (soft_push()) ++n;
+            return n;
         }
     };
 
@@ -621,15 +649,24 @@ private:
             // Broken connections, hooks that throw, connections that are taken away.
             if constexpr (dials) {
                 add(how("some do not give back what they got", endless), [=](world& w) {
-                    auto h = open(w, {.links = 1});
+                    auto h = open(w, {.links = 2, .open = 1, .max = 1});
                     for (const char* name : {"a", "b", "c"}) {
                         w.thread(name, [=] {
                             if (auto* const c = h->acquire(when(endless))) h->put(c, static_cast<then>(explore::choose(3)));
                         });
                     }
                 });
+                add(how("some replace what they got", endless), [=](world& w) {
+                    auto h = open(w, {.links = 1, .failures = 1});
+                    for (const char* name : {"a", "b", "c"}) {
+                        w.thread(name, [=] {
+                            auto* const c = h->acquire(when(endless));
+                            h->put(name[0] == 'c' ? c : h->replace(c));
+                        });
+                    }
+                });
                 add(how("some cannot open what they were granted", endless), [=](world& w) {
-                    auto h = open(w, {.links = 1, .open = 0, .failures = 2});
+                    auto h = open(w, {.links = 2, .open = 0, .max = 1, .failures = 2});
                     for (const char* name : {"a", "b", "c"}) w.thread(name, [=] { h->put(h->acquire(when(endless))); });
                 });
             }
@@ -677,6 +714,28 @@ private:
             });
             w.thread("b", [=] { h->put(h->acquire(never)); });
             w.thread("closer", [=] { h->close(); });
+        });
+        for (const bool endless : {true, false}) {
+            add(how("close waits for what is out, then the pool goes", endless), [=](world& w) {
+                auto h = open(w, {.links = 2});
+                auto* const first = h->try_take();
+                auto* const second = h->try_take();
+                for (auto* const c : {first, second}) {
+                    w.thread(c == first ? "a" : "b", [=] { h->put(c, static_cast<then>(explore::choose(3))); });
+                }
+                w.thread("pool", [=] {
+                    explore::require(h->drain(when(endless)) || !endless, "without a deadline everything comes back");
+                    h->destroy();
+                });
+            });
+        }
+        add("two wait for what is out", [=](world& w) {
+            auto h = open(w, {.links = 1});
+            auto* const first = h->try_take();
+            w.thread("a", [=] { h->put(first); });
+            for (const char* name : {"b", "c"}) {
+                w.thread(name, [=] { explore::require(h->drain(never), "everything comes back"); });
+            }
         });
         add("two close at once", [=](world& w) {
             auto h = open(w, {.links = 2});
@@ -819,14 +878,16 @@ private:
         add("time passes, but a deadline does not move", [=](world& w) {
             auto h = open(w, {.links = 1});
             auto* const first = h->try_take();
+            auto late = std::make_shared<bool>(false);
+            const time_point until = in_time();
             w.thread("a", [=] {
-                explore::advance(soon / 2);
+                explore::advance(threshold / 2); // he is not due yet
+                *late = explore_sync::now() > until; // the time-out was first
                 h->put(first);
                 (void)h->try_take();
             });
             w.thread("b", [=] {
-                const time_point until = in_time();
-                if (h->acquire(until) == nullptr) explore::require(explore_sync::now() <= until + soon / 2, "a deadline never restarts");
+                if (h->acquire(until) == nullptr) explore::require(explore_sync::now() == until || *late, "a deadline never restarts");
             });
         });
         add("the queue is full", [=](world& w) {
@@ -970,15 +1031,15 @@ private:
                 for (int round = 0; round < 2; ++round) h->put(h->acquire(never));
             });
         });
-        // Only every 32nd return asks whether he is due who is on his way.
+        // Only now and then a return asks whether he is due who is on his way.
         add("one is due while he is on his way", [=](world& w) {
             auto h = open(w, {.links = 2});
             auto* const first = h->try_take();
             auto* const second = h->try_take();
-            h->soft_pushes(31);
+            h->soft_pushes(0);
             w.thread("a", [=] {
                 h->put(first);
-                explore::advance(2 * threshold);
+                explore::advance(explore::choose(2) * 2 * threshold);
                 h->put(second);
             });
             for (const char* name : {"b", "c"}) w.thread(name, [=] { h->put(h->acquire(never), then::keep); });
@@ -998,13 +1059,13 @@ private:
         };
         for (const bool endless : {true, false}) {
             if (!waits && endless) continue;
-            for (const unsigned links : {1U, 2U}) {
-                add(how(links == 1 ? "a dialler serves two with one slot" : "a dialler serves two with two slots", endless), [=](world& w) {
-                    two(w, open(w, {.links = links, .open = 0, .clients = 2, .failures = links == 1 ? 1U : 0U}), endless, false);
+            for (const unsigned max : {1U, 2U}) {
+                add(how(max == 1 ? "a dialler serves two with one permit" : "a dialler serves two with two permits", endless), [=](world& w) {
+                    two(w, open(w, {.links = 2, .open = 0, .max = max, .clients = 2, .failures = max == 1 ? 1U : 0U}), endless, false);
                 });
             }
             add(how("a dialler replaces what does not come back", endless), [=](world& w) {
-                two(w, open(w, {.links = 1, .clients = 2, .failures = 1}), endless, true);
+                two(w, open(w, {.links = 2, .open = 1, .max = 1, .clients = 2, .failures = 1}), endless, true);
             });
         }
         add("one who may not wait makes a wish", [=](world& w) {
