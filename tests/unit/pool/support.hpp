@@ -38,7 +38,7 @@ using door = cenote::testing::gate;
 using Catch::Matchers::ContainsSubstring;
 
 /// Long enough for whatever happens at all, on any machine.
-inline constexpr auto patience = 4s;
+inline constexpr auto patience = 30s;
 
 /// Waits until `f()` holds; false if that did not happen in a very long time.
 template <class F>

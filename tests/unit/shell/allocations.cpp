@@ -265,14 +265,14 @@ TEMPLATE_TEST_CASE("the noexcept forms of acquire never end the program for want
         l = p.acquire(timeout{patience});
         {
             const fail_at guard{n, from_then_on};
-            auto none = p.acquire(1ms, why);
-            CHECK_FALSE(none);
+            auto nothing = p.acquire(1ms, why);
+            CHECK_FALSE(nothing);
             failed = failed || guard.failed();
         }
         check_story(why, errc::acquire_timeout);
         {
             const fail_at guard{n, from_then_on};
-            auto none = p.acquire(1ms, code);
+            auto nothing = p.acquire(1ms, code);
             failed = failed || guard.failed();
         }
         CHECK(code == errc::acquire_timeout);
