@@ -68,9 +68,9 @@ TEMPLATE_TEST_CASE("closing in the middle of everything", "[race]", EVERY_VARIAN
     for (int r = 0; r < rounds; ++r) {
         cenote::pool db{scripted{s}, typename TestType::waiting{}, typename TestType::keeping{}, bounded{.max = 3}, cenote::backoff{.first = 1us, .max = 10us}};
         if (r % 3 == 0) s.next(site::open, outcome::fail(cenote::error_class::refused), 2);
-        std::vector<std::jthread> threads;
         std::atomic<int> returned{0};
         std::latch start{7};
+        std::vector<std::jthread> threads;
         for (int t = 0; t < 5; ++t) {
             threads.emplace_back([&, t] {
                 start.arrive_and_wait();
@@ -167,8 +167,8 @@ TEST_CASE("closing under callers that open connections themselves", "[race]") {
     s.always(site::open, outcome::ok().after(2ms));
     {
         cenote::pool db{scripted{s}, manual{}, bounded{.max = 3}};
-        std::vector<std::jthread> threads;
         std::atomic<int> wrong{0};
+        std::vector<std::jthread> threads;
         for (int t = 0; t < 5; ++t) {
             threads.emplace_back([&] {
                 for (;;) {

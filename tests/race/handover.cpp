@@ -74,7 +74,7 @@ bool comes(F f) {
 } // namespace
 
 TEMPLATE_TEST_CASE("two clients, one connection, and no wake-up is lost", "[race]", cenote::strictly_fair, cenote::eventually_fair, cenote::barging) {
-    constexpr int rounds = 100'000;
+    constexpr int rounds = sanitized ? 50'000 : 100'000;
     constexpr auto budget = 200ms;
     script s;
     s.limit(1);

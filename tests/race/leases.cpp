@@ -90,8 +90,8 @@ TEMPLATE_TEST_CASE("time-outs that race with returns lose nothing", "[race]", EV
         cenote::pool db{scripted{s}, typename TestType::waiting{}, typename TestType::keeping{}, bounded{.max = 1}};
         std::atomic<int> got{0}, refused{0}, wrong{0};
         {
-            std::vector<std::jthread> threads;
             std::latch start{3};
+            std::vector<std::jthread> threads;
             for (int t = 0; t < 3; ++t) {
                 threads.emplace_back([&, t] {
                     start.arrive_and_wait();
@@ -126,8 +126,8 @@ TEMPLATE_TEST_CASE("giving back twice gives back once", "[race]", EVERY_VARIANT)
     script s;
     {
         cenote::pool db{scripted{s}, typename TestType::waiting{}, typename TestType::keeping{}, bounded{.max = 2}};
-        std::vector<std::jthread> threads;
         std::latch start{3};
+        std::vector<std::jthread> threads;
         for (int t = 0; t < 3; ++t) {
             threads.emplace_back([&db, &start] {
                 start.arrive_and_wait();
@@ -194,9 +194,9 @@ TEMPLATE_TEST_CASE("leases outlive their pool, wherever they end", "[race]", EVE
     for (int round = 0; round < 150; ++round) {
         using pool_type = decltype(cenote::pool{scripted{s}, typename TestType::waiting{}, typename TestType::keeping{}, bounded{.max = 4}});
         auto db = std::make_unique<pool_type>(scripted{s}, bounded{.max = 4});
-        std::vector<std::jthread> threads;
         std::atomic<int> ready{0};
         std::atomic<bool> go{false};
+        std::vector<std::jthread> threads;
         for (int t = 0; t < 4; ++t) {
             threads.emplace_back([&, t, lease = db->acquire(10s)]() mutable {
                 ++ready;
