@@ -121,7 +121,7 @@ concept can_tell_state = driver<D> && requires(D& d, typename D::connection& c) 
     { d.state(c) } noexcept -> std::same_as<session_state>;
 };
 
-/// `void rollback(c, deadline)`: ends statements and transaction, keeps settings; throws when it cannot. Without it: `reset`, else the connection is closed.
+/// `void rollback(c, deadline)`: ends statements and transaction, keeps settings; throws when it cannot. Without it: `reset`; without either a dirty connection is closed.
 template <class D>
 concept can_rollback = driver<D> && requires(D& d, typename D::connection& c, deadline by) { d.rollback(c, by); };
 

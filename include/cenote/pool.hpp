@@ -387,7 +387,7 @@ public:
         requires(!core_type::cfg::calm)
     {
         if constexpr (sound) {
-            core().resume(core().waiting());
+            core().resume();
             core().keeper().poke();
         }
     }

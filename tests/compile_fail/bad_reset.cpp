@@ -1,4 +1,4 @@
-// sentence: cenote: the reset policy lacks reads_state, rolls_back, resets or executes; model cenote::reset_what
+// sentence: cenote: the reset policy lacks reads_state, resets or executes; model cenote::reset_what
 // lines: 25
 #include <cenote/drivers/null.hpp>
 #include <cenote/pool.hpp>
@@ -8,7 +8,7 @@ using namespace std::chrono_literals;
 struct thorough {
     using family = cenote::family::reset;
 #ifdef CENOTE_FIXED
-    static constexpr bool reads_state = true, rolls_back = true, resets = false, executes = false;
+    static constexpr bool reads_state = true, resets = false, executes = false;
     static cenote::cleanup choose(cenote::session_state) noexcept { return cenote::cleanup::rollback; }
 #else
     static constexpr bool reads_state = true;

@@ -28,14 +28,15 @@ static_assert(same<cfg<refinement::all - refinement::peek>::validation, pre_ping
 static_assert(same<cfg<refinement::none>::validation, no_validation>);
 static_assert(same<cfg<refinement::all - (refinement::peek | refinement::ping)>::validation, no_validation>);
 
-// Reset: what is dirty, if that can be seen and mended; deferred, if that can be started without waiting, else in the background.
+// Reset: what is dirty, if that can be seen; deferred, if that can be started without waiting, else in the background.
 constexpr refinement seen = refinement::state;
 static_assert(same<cfg<refinement::all>::reset, deferred<reset_if_dirty>>);
 static_assert(same<cfg<refinement::all - refinement::deferred_reset>::reset, background<reset_if_dirty>>);
 static_assert(same<cfg<seen | refinement::rollback>::reset, background<reset_if_dirty>>);
 static_assert(same<cfg<seen | refinement::reset>::reset, background<reset_if_dirty>>);
 static_assert(same<cfg<seen | refinement::deferred_reset>::reset, deferred<reset_if_dirty>>);
-static_assert(same<cfg<refinement::all - seen>::reset, no_reset> && same<cfg<seen>::reset, no_reset> && same<cfg<refinement::none>::reset, no_reset>);
+static_assert(same<cfg<refinement::all - seen>::reset, no_reset> && same<cfg<refinement::none>::reset, no_reset>);
+static_assert(same<cfg<seen>::reset, background<reset_if_dirty>>, "what cannot be mended is closed");
 
 // A what alone gets the best when; a when that is written stays.
 static_assert(same<cfg<refinement::all, reset_always>::reset, deferred<reset_always>>);

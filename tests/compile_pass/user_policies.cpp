@@ -76,7 +76,7 @@ struct ping_now_and_then {
 /// Resets fully what was left dirty, and trusts the rest.
 struct reset_what_is_dirty {
     using family = family::reset;
-    static constexpr bool reads_state = true, rolls_back = false, resets = true, executes = false;
+    static constexpr bool reads_state = true, resets = true, executes = false;
     [[nodiscard]] static cenote::cleanup choose(cenote::session_state s) noexcept {
         return s == cenote::session_state::idle ? cenote::cleanup::none : cenote::cleanup::reset;
     }

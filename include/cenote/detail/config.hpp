@@ -18,7 +18,7 @@ template <class D>
 using default_validation = std::conditional_t<can_peek<D>, peek_after, std::conditional_t<can_ping<D>, pre_ping_after, no_validation>>;
 
 template <class D>
-using default_reset = std::conditional_t<can_tell_state<D> && (can_rollback<D> || can_reset<D> || can_defer_reset<D>), reset_if_dirty, no_reset>;
+using default_reset = std::conditional_t<can_tell_state<D>, reset_if_dirty, no_reset>;
 
 /// Off-switches that leave nothing behind: without them, a pool that says "off" and one that says nothing are one type.
 template <class P>
@@ -34,8 +34,7 @@ struct resolve {
     using sizing = first_of_family_t<family::sizing, bounded, chosen>;
     using locking = first_of_family_t<family::locking, with_mutex<>, chosen>;
     using waiting = first_of_family_t<family::waiting, std::conditional_t<locking::threads, eventually_fair, no_wait>, chosen>;
-    using keeping = first_of_family_t<family::housekeeping,
-                                      std::conditional_t<locking::threads && sizing::embedded == 0, background_thread, manual>, chosen>;
+    using keeping = first_of_family_t<family::housekeeping, default_housekeeping<locking, sizing>, chosen>;
     using reset = typename when_of<D, first_of_family_t<family::reset, default_reset<D>, chosen>>::type;
 
     using defaults = join_t<list<sizing, waiting, lifo, locking, keeping, acquire_timeout, connect_timeout>,

@@ -131,7 +131,8 @@ public:
         return l;
     }
 
-    /// Takes an asynchronous waiter out of the queue. A link: it was granted already, and the grant stands.
+    /// Takes an asynchronous waiter out of the queue. A link: it was granted already, and the grant stands. Null: it is out, or
+    /// was refused already and is about to be told: its word says so, and it must live until then.
     [[nodiscard]] link* withdraw(node& n) noexcept
         requires(Waiting::waits)
     {
@@ -221,13 +222,6 @@ public:
         return l;
     }
 
-    /// Somebody who may not wait would have liked a connection.
-    void wish() noexcept {
-        this->lock();
-        wish_ = true;
-        this->unlock();
-    }
-
     [[nodiscard]] bool wanted(unsigned min, unsigned min_idle) noexcept {
         this->lock();
         const bool yes = wants_dial(min, min_idle);
@@ -300,7 +294,7 @@ public:
     }
 
     /// Those who waited get what was kept, in their order, before anybody new can.
-    void resume(const Waiting&) noexcept
+    void resume() noexcept
         requires(!calm)
     {
         this->lock();

@@ -23,7 +23,7 @@ enum class rule {
     bad_profile, bad_sizing, bad_waiting, bad_locking, bad_mutex, bad_housekeeping, bad_budget, bad_connecting, bad_age, bad_validation, bad_reset,
     bad_leak, bad_nesting, bad_metrics, bad_hook, bad_clock, bad_name,
     wait_on_one_thread, thread_on_one_thread, thread_in_fixed,
-    no_peek, no_ping, no_state, no_rollback, no_full_reset, no_execute, no_deferred, deferred_script,
+    no_peek, no_ping, no_state, backoff_without_thread, no_full_reset, no_execute, no_deferred, deferred_script,
 };
 
 template <class L>
@@ -212,6 +212,14 @@ struct when_of<D, What> {
     using type = std::conditional_t<can_defer_reset<D> && !What::executes, deferred<What>, background<What>>;
 };
 
+template <class Locking, class Sizing>
+using default_housekeeping = std::conditional_t<Locking::threads && Sizing::embedded == 0, background_thread, manual>;
+
+template <class L>
+inline constexpr bool backs_off = false;
+template <class... P>
+inline constexpr bool backs_off<list<P...>> = (std::is_same_v<kind_of<P>, kind::backoff> || ...);
+
 /// The combination, once each policy is known to be sound by itself.
 template <class D, class Chosen>
 consteval rule judge_combination() {
@@ -219,18 +227,19 @@ consteval rule judge_combination() {
     using locking = first_of_family_t<family::locking, with_mutex<>, Chosen>;
     using waiting = first_of_family_t<family::waiting, no_wait, Chosen>;
     using keeping = first_of_family_t<family::housekeeping, manual, Chosen>;
+    using backed = first_of_family_t<family::housekeeping, default_housekeeping<locking, sizing>, Chosen>;
     using checking = first_of_family_t<family::validation, no_validation, Chosen>;
     using cleaning = typename when_of<D, first_of_family_t<family::reset, no_reset, Chosen>>::type;
     if constexpr (!basic_lockable<typename locking::sync::mutex>) return rule::bad_mutex;
     else if constexpr (!locking::threads && waiting::waits) return rule::wait_on_one_thread;
     else if constexpr (!locking::threads && keeping::threads) return rule::thread_on_one_thread;
     else if constexpr (sizing::embedded != 0 && keeping::threads) return rule::thread_in_fixed;
+    else if constexpr (!backed::threads && backs_off<Chosen>) return rule::backoff_without_thread;
     else if constexpr (checking::peeks && !can_peek<D>) return rule::no_peek;
     else if constexpr (checking::pings && !can_ping<D>) return rule::no_ping;
     else if constexpr (cleaning::reads_state && !can_tell_state<D> && !cleaning::resets) return rule::no_state;
     else if constexpr (is_deferred<cleaning> && !can_defer_reset<D>) return rule::no_deferred;
     else if constexpr (is_deferred<cleaning> && cleaning::executes) return rule::deferred_script;
-    else if constexpr (cleaning::rolls_back && !can_rollback<D> && !can_reset<D> && !is_deferred<cleaning>) return rule::no_rollback;
     else if constexpr (cleaning::resets && !can_reset<D> && !is_deferred<cleaning>) return rule::no_full_reset;
     else if constexpr (cleaning::executes && !can_execute<D>) return rule::no_execute;
     else return rule::none;
@@ -296,7 +305,7 @@ struct verdict {
     static_assert(R != rule::bad_connecting, "cenote: the connecting policy is of neither kind: connect_timeout with `duration limit() const noexcept`, backoff with `duration pause(unsigned, double) const noexcept`, see cenote/policy/connecting.hpp");
     static_assert(R != rule::bad_age, "cenote: the age policy lacks at_checkout, at_return, while_idle or reason; model cenote::age_policy, see cenote/policy/age.hpp");
     static_assert(R != rule::bad_validation, "cenote: the validation policy lacks peeks, pings or `duration limit() const noexcept`; model cenote::validation_policy, see cenote/policy/validation.hpp");
-    static_assert(R != rule::bad_reset, "cenote: the reset policy lacks reads_state, rolls_back, resets or executes; model cenote::reset_what, see cenote/policy/reset.hpp");
+    static_assert(R != rule::bad_reset, "cenote: the reset policy lacks reads_state, resets or executes; model cenote::reset_what, see cenote/policy/reset.hpp");
     static_assert(R != rule::bad_leak, "cenote: the leak policy lacks `records`, or records and lacks `after` or `needs = facts<holder>`; write leak_threshold or no_leak_check, see cenote/policy/leak.hpp");
     static_assert(R != rule::bad_nesting, "cenote: the nesting policy lacks watches or refuses; write allow_nested, report_nested or forbid_nested, see cenote/policy/nesting.hpp");
     static_assert(R != rule::bad_metrics, "cenote: a metrics sink hears of nothing, none of its members is called as the pool calls it; check their spelling, see cenote/policy/metrics.hpp");
@@ -309,7 +318,7 @@ struct verdict {
     static_assert(R != rule::no_peek, "cenote: peek_after needs a driver with `liveness peek(connection&) noexcept`; add it, or write pre_ping_after or no_validation, see cenote/policy/validation.hpp");
     static_assert(R != rule::no_ping, "cenote: pinging needs a driver with `void ping(connection&, deadline)`; add it, or write peek_after or no_validation, see cenote/policy/validation.hpp");
     static_assert(R != rule::no_state, "cenote: this reset policy needs a driver with `session_state state(connection&) noexcept`; add it, or write reset_always or no_reset, see cenote/policy/reset.hpp");
-    static_assert(R != rule::no_rollback, "cenote: this reset policy needs a driver with `void rollback(connection&, deadline)` or `reset`; add one, or write no_reset, see cenote/policy/reset.hpp");
+    static_assert(R != rule::backoff_without_thread, "cenote: backoff is how the background thread rests between attempts to connect, and this pool has none; leave it out, or write background_thread, see cenote/policy/connecting.hpp");
     static_assert(R != rule::no_full_reset, "cenote: reset_always needs a driver with `void reset(connection&, deadline)`; add it, or write reset_if_dirty or no_reset, see cenote/policy/reset.hpp");
     static_assert(R != rule::no_execute, "cenote: reset_with needs a driver with `void execute(connection&, std::string_view, deadline)`; add it, or write another reset, see cenote/policy/reset.hpp");
     static_assert(R != rule::no_deferred, "cenote: deferred needs a driver with reset_start and reset_finish; add them, or write background or at_return, see cenote/policy/reset.hpp");

@@ -39,7 +39,7 @@ struct no_connect_timeout {
 ///
 /// Default  100 ms × 2 up to 30 s, full jitter.
 /// Range    0 < first ≤ max; factor ≥ 1 and finite.
-/// With     failures that will not pass (credentials, a missing file) are not tried again for those who wait: they get the error.
+/// With     `manual`: refused, callers open and nobody rests. Failures that will not pass (credentials, a missing file) are not tried again for those who wait: they get the error.
 /// Source   AWS architecture blog on jitter; HikariCP, psycopg_pool.
 struct backoff {
     using family = family::connecting;

@@ -23,18 +23,17 @@ enum class cleanup : unsigned char {
 
 /// Family `reset`: what is done to a returned connection (*what*), and when (*when*).
 ///
-/// Shape    what: `cleanup choose(session_state) const noexcept`, `static constexpr bool reads_state, rolls_back, resets, executes`:
+/// Shape    what: `cleanup choose(session_state) const noexcept`, `static constexpr bool reads_state, resets, executes`:
 ///          what the driver must be able to do. When: `deferred{what}`, `background{what}`, `at_return{what}`.
 /// Called   choose at give back, outside locks, noexcept.
 /// Default  `deferred{reset_if_dirty{}}` where the driver can start a reset without waiting, else `background{reset_if_dirty{}}`;
-///          `no_reset` for a driver that cannot tell its state.
+///          `no_reset` for a driver that cannot tell its state. One that can tell but not clean up loses its dirty connections.
 /// With     whatever the policy but `no_reset`, a transaction left open never reaches the next user and is never committed.
 ///          A clean-up that fails or does not end in time closes the connection.
 template <class R>
 concept reset_what = policy<R> && std::same_as<typename R::family, family::reset> && requires(const R& r, session_state s) {
     { r.choose(s) } noexcept -> std::same_as<cleanup>;
     { R::reads_state } -> std::convertible_to<bool>;
-    { R::rolls_back } -> std::convertible_to<bool>;
     { R::resets } -> std::convertible_to<bool>;
     { R::executes } -> std::convertible_to<bool>;
 };
@@ -44,7 +43,7 @@ concept reset_what = policy<R> && std::same_as<typename R::family, family::reset
 /// Cost     nothing. An open transaction, settings and locks leak.
 struct no_reset {
     using family = family::reset;
-    static constexpr bool reads_state = false, rolls_back = false, resets = false, executes = false;
+    static constexpr bool reads_state = false, resets = false, executes = false;
     [[nodiscard]] static constexpr cleanup choose(session_state) noexcept { return cleanup::none; }
 };
 
@@ -54,7 +53,7 @@ struct no_reset {
 /// With     settings, temporary tables and session locks stay: `reset_always` clears those too.
 struct reset_if_dirty {
     using family = family::reset;
-    static constexpr bool reads_state = true, rolls_back = true, resets = false, executes = false;
+    static constexpr bool reads_state = true, resets = false, executes = false;
     [[nodiscard]] static constexpr cleanup choose(session_state s) noexcept {
         switch (s) {
         case session_state::idle: return cleanup::none;
@@ -72,7 +71,7 @@ struct reset_if_dirty {
 /// Cost     the driver's full reset for every lease: a round trip with most servers.
 struct reset_always {
     using family = family::reset;
-    static constexpr bool reads_state = true, rolls_back = false, resets = true, executes = false;
+    static constexpr bool reads_state = true, resets = true, executes = false;
     [[nodiscard]] static constexpr cleanup choose(session_state s) noexcept {
         return s == session_state::unknown ? cleanup::close : cleanup::reset;
     }
@@ -83,7 +82,7 @@ struct reset_always {
 /// Range    the text must not be empty.
 struct reset_with {
     using family = family::reset;
-    static constexpr bool reads_state = true, rolls_back = true, resets = false, executes = true;
+    static constexpr bool reads_state = true, resets = false, executes = true;
     std::string sql;
     [[nodiscard]] static constexpr cleanup choose(session_state s) noexcept {
         return s == session_state::unknown ? cleanup::close : cleanup::script;
@@ -99,7 +98,7 @@ template <class What>
 struct reset_wrapper {
     using family = cenote::family::reset;
     using what_type = What;
-    static constexpr bool reads_state = What::reads_state, rolls_back = What::rolls_back, resets = What::resets, executes = What::executes;
+    static constexpr bool reads_state = What::reads_state, resets = What::resets, executes = What::executes;
 };
 inline void check_what(const auto& what) {
     if constexpr (requires { what.check(); }) what.check();

@@ -29,11 +29,11 @@ static_assert(sizeof(deferred<>) == sizeof(cenote::duration) && sizeof(backgroun
 
 // What they need of a driver.
 template <class R>
-constexpr std::array<bool, 4> asks{R::reads_state, R::rolls_back, R::resets, R::executes};
-static_assert(asks<no_reset> == std::array{false, false, false, false});
-static_assert(asks<reset_if_dirty> == std::array{true, true, false, false});
-static_assert(asks<reset_always> == std::array{true, false, true, false});
-static_assert(asks<reset_with> == std::array{true, true, false, true});
+constexpr std::array<bool, 3> asks{R::reads_state, R::resets, R::executes};
+static_assert(asks<no_reset> == std::array{false, false, false});
+static_assert(asks<reset_if_dirty> == std::array{true, false, false});
+static_assert(asks<reset_always> == std::array{true, true, false});
+static_assert(asks<reset_with> == std::array{true, false, true});
 static_assert(asks<deferred<reset_if_dirty>> == asks<reset_if_dirty> && asks<background<reset_with>> == asks<reset_with> &&
               asks<at_return<reset_always>> == asks<reset_always>);
 

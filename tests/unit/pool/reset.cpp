@@ -137,6 +137,21 @@ TEST_CASE("a driver that cannot roll back is reset instead") {
     CHECK(good(p.acquire()));
 }
 
+TEST_CASE("a driver that can tell but not clean loses its dirty connections, and only those") {
+    using cenote::testing::refinement;
+    watched s{1};
+    pool p{cenote::testing::basic_scripted<refinement::state>{s}, manual{}, bounded{.max = 1}, counters{}};
+    for (const dirt d : all_dirt) {
+        auto l = p.acquire();
+        CHECK(l->id() == 1U + p.stats().closed);
+        leave(l, d);
+    }
+    CHECK(p.stats().returned_dirty == 3);
+    p.maintain();
+    CHECK(p.template get<counters>().closed_for(close_reason::broken) == 3);
+    CHECK(cleanings(s) == 0);
+}
+
 TEST_CASE("the default cleans dirty connections in the best way the driver has") {
     const auto leave_open = [](auto& p) {
         auto l = p.acquire(timeout{patience});

@@ -140,6 +140,9 @@ void give_back_checked(typename Core::slot_type& s) noexcept {
         const session_state state = state_of(c, s.conn);
         dirty = lifecycle::is_dirty(state);
         what = c.template get<typename cfg::reset>().what.choose(state);
+        if constexpr (!can_rollback<typename Core::driver_type> && !can_reset<typename Core::driver_type> && !cfg::defers_reset) {
+            if (dirty) what = cleanup::close; // nobody can clean it
+        }
         if (dirty) tell_dirty(c);
     }
     if constexpr (cfg::records_holder) report_return(c, s);
