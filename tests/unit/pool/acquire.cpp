@@ -262,9 +262,10 @@ TEMPLATE_TEST_CASE("a connection that cannot be opened fails every form with con
 
 TEST_CASE("under manual, an open that takes longer than the budget ends with connect_timeout") {
     watched s{1};
-    pool p{scripted{s}, manual{}, bounded{.max = 1}, acquire_timeout{20ms}};
-    s.always(site::open, outcome::until_deadline());
-    every_form(p, 20ms, [&](const char* name, auto& lease, std::error_code code, const auto&) {
+    pool p{scripted{s}, manual{}, bounded{.max = 1}};
+    s.next(site::open, outcome::until_deadline()).always(site::open, outcome::fail(error_class::timeout));
+    CHECK(code_of([&] { (void)p.acquire(300ms); }) == errc::connect_timeout);
+    every_form(p, patience, [&](const char* name, auto& lease, std::error_code code, const auto&) {
         INFO(name);
         CHECK_FALSE(lease);
         CHECK(code == errc::connect_timeout);
