@@ -16,6 +16,7 @@
 #include <string>
 #include <system_error>
 #include <thread>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -35,6 +36,16 @@ struct variant {
     using waiting = W;
     using keeping = K;
 };
+
+/// A pool of this variant; its background thread hardly rests after a failure.
+template <class V, class... P>
+auto make(const script& s, P... policies) {
+    if constexpr (std::is_same_v<typename V::keeping, background_thread>) {
+        return cenote::pool{scripted{s}, typename V::waiting{}, background_thread{}, cenote::backoff{.first = 1us, .max = 10us}, policies...};
+    } else {
+        return cenote::pool{scripted{s}, typename V::waiting{}, typename V::keeping{}, policies...};
+    }
+}
 #define EVERY_VARIANT                                                                                                               \
     (variant<cenote::strictly_fair, background_thread>), (variant<cenote::strictly_fair, manual>),                                  \
         (variant<cenote::eventually_fair, background_thread>), (variant<cenote::eventually_fair, manual>),                          \
@@ -66,7 +77,7 @@ TEMPLATE_TEST_CASE("closing in the middle of everything", "[race]", EVERY_VARIAN
     s.limit(3);
     std::atomic<int> wrong{0}, served{0}, refused{0};
     for (int r = 0; r < rounds; ++r) {
-        cenote::pool db{scripted{s}, typename TestType::waiting{}, typename TestType::keeping{}, bounded{.max = 3}, cenote::backoff{.first = 1us, .max = 10us}};
+        auto db = make<TestType>(s, bounded{.max = 3});
         if (r % 3 == 0) s.next(site::open, outcome::fail(cenote::error_class::refused), 2);
         std::atomic<int> returned{0};
         std::latch start{7};

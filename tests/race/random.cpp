@@ -39,7 +39,21 @@ using cenote::manual;
 using steady = std::chrono::steady_clock;
 using none = std::vector<std::string>;
 
+#if defined(__SANITIZE_THREAD__)
+#define RACES_ARE_SEEN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define RACES_ARE_SEEN 1
+#endif
+#endif
+
 namespace {
+
+#ifdef RACES_ARE_SEEN
+constexpr std::uint64_t operations = 50'000;
+#else
+constexpr std::uint64_t operations = 30'000;
+#endif
 
 std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
     const char* const text = std::getenv(name);
@@ -497,8 +511,9 @@ void weather(const char* name) {
     const std::uint64_t seed = from_environment("CENOTE_RACE_SEED", std::random_device{}());
     seeds = seed << 16;
     std::printf("random: %s: CENOTE_RACE_SEED=%llu\n", name, static_cast<unsigned long long>(seed));
-    auto s = std::make_unique<storm<Setup>>(from_environment("CENOTE_RACE_OPS", 50'000));
-    s->run(3s);
+    const std::uint64_t wanted = from_environment("CENOTE_RACE_OPS", operations);
+    auto s = std::make_unique<storm<Setup>>(wanted);
+    s->run(3s + std::chrono::microseconds{50} * wanted);
     s->report(name);
 }
 } // namespace
@@ -557,7 +572,7 @@ void sqlite_weather(const char* name) {
     const std::uint64_t seed = from_environment("CENOTE_RACE_SEED", std::random_device{}());
     seeds = seed << 16;
     std::printf("random: sqlite, %s: CENOTE_RACE_SEED=%llu\n", name, static_cast<unsigned long long>(seed));
-    const std::uint64_t wanted = from_environment("CENOTE_RACE_OPS", 50'000) / 10;
+    const std::uint64_t wanted = from_environment("CENOTE_RACE_OPS", operations) / 10;
     const temporary_folder folder;
     complaints wrong;
     std::atomic<std::uint64_t> ops{0}, committed{0}, left_open{0};
