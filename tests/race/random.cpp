@@ -50,9 +50,9 @@ using none = std::vector<std::string>;
 namespace {
 
 #ifdef RACES_ARE_SEEN
-constexpr std::uint64_t operations = 50'000;
+constexpr std::uint64_t default_operations = 50'000;
 #else
-constexpr std::uint64_t operations = 30'000;
+constexpr std::uint64_t default_operations = 30'000;
 #endif
 
 std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
@@ -511,9 +511,9 @@ void weather(const char* name) {
     const std::uint64_t seed = from_environment("CENOTE_RACE_SEED", std::random_device{}());
     seeds = seed << 16;
     std::printf("random: %s: CENOTE_RACE_SEED=%llu\n", name, static_cast<unsigned long long>(seed));
-    const std::uint64_t wanted = from_environment("CENOTE_RACE_OPS", operations);
+    const std::uint64_t wanted = from_environment("CENOTE_RACE_OPS", default_operations);
     auto s = std::make_unique<storm<Setup>>(wanted);
-    s->run(3s + std::chrono::microseconds{50} * wanted);
+    s->run(3s + std::chrono::milliseconds{wanted / 20});
     s->report(name);
 }
 } // namespace
@@ -572,7 +572,7 @@ void sqlite_weather(const char* name) {
     const std::uint64_t seed = from_environment("CENOTE_RACE_SEED", std::random_device{}());
     seeds = seed << 16;
     std::printf("random: sqlite, %s: CENOTE_RACE_SEED=%llu\n", name, static_cast<unsigned long long>(seed));
-    const std::uint64_t wanted = from_environment("CENOTE_RACE_OPS", operations) / 10;
+    const std::uint64_t wanted = from_environment("CENOTE_RACE_OPS", default_operations) / 10;
     const temporary_folder folder;
     complaints wrong;
     std::atomic<std::uint64_t> ops{0}, committed{0}, left_open{0};
