@@ -28,8 +28,8 @@ int main() {
     if (auto lease = db.acquire(50ms, code); !lease) std::cout << "  " << code << ": " << code.message() << '\n';
     cenote::failure why;
     if (auto lease = db.acquire(50ms, why); !lease) {
-        const cenote::lease_info& holder = why.why->holders.at(0);
-        std::cout << "  " << why.why->used << " of " << why.why->max << " in use, longest by line " << holder.where.line() << " [" << holder.tag << "]\n";
+        const cenote::lease_info& holder = why.seen->holders.at(0);
+        std::cout << "  " << why.seen->used << " of " << why.seen->max << " in use, longest by line " << holder.where.line() << " [" << holder.tag << "]\n";
     }
 
     std::cout << "cancelled by its stop token, and refused because one waits already\n";
@@ -55,7 +55,7 @@ int main() {
     std::cout << "cannot connect: the driver's own words\n";
     cenote::pool nowhere{cenote::sqlite{"/nowhere/shop.db"}};
     if (auto lease = nowhere.acquire(1s, why); !lease) {
-        std::cout << "  " << why.code.message() << "; " << why.why->last_connect_error.text << '\n';
-        std::cout << "  class " << to_string(why.why->last_connect_error.kind) << ": not tried again for those who wait\n";
+        std::cout << "  " << why.code.message() << "; " << why.seen->last_connect_error.text << '\n';
+        std::cout << "  class " << to_string(why.seen->last_connect_error.kind) << ": not tried again for those who wait\n";
     }
 }

@@ -55,7 +55,7 @@ private:
 /// Range    `deadline::never()` waits for ever; an instant in the past means "do not wait".
 class deadline {
 public:
-    constexpr explicit deadline(time_point at) noexcept : at_{at} {}
+    constexpr deadline(time_point at) noexcept : at_{at} {}
 
     [[nodiscard]] static constexpr deadline never() noexcept { return deadline{time_point::max()}; }
 

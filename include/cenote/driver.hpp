@@ -103,7 +103,8 @@ concept driver = std::movable<D> && requires(D& d, typename D::connection& c, de
     { d.close(c) } noexcept;
 };
 
-// Refinements. Each has the call, what it means and what the pool does without it.
+// Refinements. Each has the call, what it means and what the pool does without it. A member of such a name with another signature
+// is refused rather than ignored.
 
 /// `liveness peek(c) noexcept`: a look at the connection without a round trip. Without it: `pre_ping_after`, else nothing.
 template <class D>
@@ -113,7 +114,9 @@ concept can_peek = driver<D> && requires(D& d, typename D::connection& c) {
 
 /// `void ping(c, deadline)`: one round trip, throws when the connection is of no use or the deadline passes. Without it: `peek`, else nothing.
 template <class D>
-concept can_ping = driver<D> && requires(D& d, typename D::connection& c, deadline by) { d.ping(c, by); };
+concept can_ping = driver<D> && requires(D& d, typename D::connection& c, deadline by) {
+    { d.ping(c, by) } -> std::same_as<void>;
+};
 
 /// `session_state state(c) noexcept`: what is open on the session. Without it, dirt cannot be seen: the default is `no_reset`.
 template <class D>
@@ -123,24 +126,28 @@ concept can_tell_state = driver<D> && requires(D& d, typename D::connection& c) 
 
 /// `void rollback(c, deadline)`: ends statements and transaction, keeps settings; throws when it cannot. Without it: `reset`; without either a dirty connection is closed.
 template <class D>
-concept can_rollback = driver<D> && requires(D& d, typename D::connection& c, deadline by) { d.rollback(c, by); };
+concept can_rollback = driver<D> && requires(D& d, typename D::connection& c, deadline by) {
+    { d.rollback(c, by) } -> std::same_as<void>;
+};
 
 /// `void reset(c, deadline)`: makes the session as good as new; throws when it cannot. Without it `reset_always` is refused.
 template <class D>
-concept can_reset = driver<D> && requires(D& d, typename D::connection& c, deadline by) { d.reset(c, by); };
+concept can_reset = driver<D> && requires(D& d, typename D::connection& c, deadline by) {
+    { d.reset(c, by) } -> std::same_as<void>;
+};
 
 /// `bool reset_start(c) noexcept` sends the reset without waiting (false: would block, close instead);
 /// `void reset_finish(c, deadline)` reads its answer. Without them `deferred` is refused and `background` is the default.
 template <class D>
 concept can_defer_reset = driver<D> && requires(D& d, typename D::connection& c, deadline by) {
     { d.reset_start(c) } noexcept -> std::same_as<bool>;
-    d.reset_finish(c, by);
+    { d.reset_finish(c, by) } -> std::same_as<void>;
 };
 
 /// `void execute(c, sql, deadline)`: runs statements whose results do not matter; throws. Without it `reset_with` is refused.
 template <class D>
 concept can_execute = driver<D> && requires(D& d, typename D::connection& c, std::string_view sql, deadline by) {
-    d.execute(c, sql, by);
+    { d.execute(c, sql, by) } -> std::same_as<void>;
 };
 
 /// `auto native_handle(c)`: what the client library's own functions take. Without it a lease has no `native_handle()`.

@@ -117,32 +117,32 @@ struct evidence {
 /// Cost     built only on failure. Under memory exhaustion the evidence may be missing; the code is always right.
 struct failure {
     std::error_code code;
-    std::shared_ptr<const evidence> why;
+    std::shared_ptr<const evidence> seen; ///< null under memory exhaustion
 
     [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(code); }
 
     /// One line for a log: what failed, the counts, who holds, why connecting failed.
     [[nodiscard]] std::string text() const {
         std::string out = code.message();
-        if (!why) return out;
-        const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(why->waited).count();
+        if (!seen) return out;
+        const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(seen->waited).count();
         out.append(" after ").append(std::to_string(ms)).append("ms (");
-        if (!why->pool.empty()) out.append("pool ").append(why->pool).append(": ");
-        out.append("max ").append(std::to_string(why->max));
-        out.append(", used ").append(std::to_string(why->used));
-        out.append(", idle ").append(std::to_string(why->idle));
-        out.append(", opening ").append(std::to_string(why->opening));
-        out.append(", waiting ").append(std::to_string(why->waiting)).append(")");
-        if (!why->detail.empty()) out.append("; ").append(why->detail);
-        if (!why->last_connect_error.text.empty()) {
-            out.append("; last connect error: ").append(why->last_connect_error.text);
-            if (!why->last_connect_error.sqlstate.empty()) out.append(" (SQLSTATE ").append(why->last_connect_error.sqlstate).append(")");
+        if (!seen->pool.empty()) out.append("pool ").append(seen->pool).append(": ");
+        out.append("max ").append(std::to_string(seen->max));
+        out.append(", used ").append(std::to_string(seen->used));
+        out.append(", idle ").append(std::to_string(seen->idle));
+        out.append(", opening ").append(std::to_string(seen->opening));
+        out.append(", waiting ").append(std::to_string(seen->waiting)).append(")");
+        if (!seen->detail.empty()) out.append("; ").append(seen->detail);
+        if (!seen->last_connect_error.text.empty()) {
+            out.append("; last connect error: ").append(seen->last_connect_error.text);
+            if (!seen->last_connect_error.sqlstate.empty()) out.append(" (SQLSTATE ").append(seen->last_connect_error.sqlstate).append(")");
         }
-        if (!why->holders.empty()) {
+        if (!seen->holders.empty()) {
             out.append("; held longest: ");
-            for (std::size_t i = 0; i < why->holders.size(); ++i) {
+            for (std::size_t i = 0; i < seen->holders.size(); ++i) {
                 if (i != 0) out.append(", ");
-                out.append(why->holders[i].text());
+                out.append(seen->holders[i].text());
             }
         }
         return out;
@@ -153,6 +153,10 @@ struct failure {
 class error : public std::system_error {
 public:
     explicit error(failure f) : std::system_error{f.code}, failure_{std::move(f)}, text_{std::make_shared<const std::string>(failure_.text())} {}
+
+    error(const error&) noexcept = default; // and no move: one moved from would have no text
+    error& operator=(const error&) noexcept = default;
+    ~error() override = default;
 
     [[nodiscard]] const char* what() const noexcept override { return text_->c_str(); }
     [[nodiscard]] const failure& why() const noexcept { return failure_; }
@@ -176,7 +180,7 @@ public:
         if (code_ != nullptr) code_->clear();
         if (failure_ != nullptr) {
             failure_->code.clear();
-            failure_->why.reset();
+            failure_->seen.reset();
         }
     }
     void set(failure f) const noexcept {

@@ -16,6 +16,7 @@
 #include <cenote/version.hpp>
 
 #include <algorithm>
+#include <cassert>
 #include <chrono>
 #include <concepts>
 #include <cstdio>
@@ -278,11 +279,15 @@ public:
             return {};
         }
     }
-    /// Waits up to `t`; zero or less: takes what is idle, or fails with errc::acquire_timeout.
+    /// Waits up to `t`; zero or less: takes what is idle and needs no ping, or fails with errc::acquire_timeout.
     [[nodiscard]] lease acquire(timeout t, where at = where::current()) { return take_or_throw(detail::shell::budget{t}, nullptr, at); }
     /// Waits until `d`, or until `stop` is requested. A connection granted at that very moment is handed out.
     [[nodiscard]] lease acquire(deadline d, stop_token stop = {}, where at = where::current()) {
         return take_or_throw(detail::shell::budget{d}, &stop, at);
+    }
+
+    [[nodiscard]] lease acquire(timeout t, stop_token stop, where at = where::current()) {
+        return take_or_throw(detail::shell::budget{t}, &stop, at);
     }
 
     [[nodiscard]] lease acquire(fail_to f, where at = where::current()) noexcept {
@@ -292,13 +297,20 @@ public:
     [[nodiscard]] lease acquire(timeout t, fail_to f, where at = where::current()) noexcept {
         return take_or_tell(detail::shell::budget{t}, nullptr, f, at);
     }
+    [[nodiscard]] lease acquire(timeout t, stop_token stop, fail_to f, where at = where::current()) noexcept {
+        return take_or_tell(detail::shell::budget{t}, &stop, f, at);
+    }
+    [[nodiscard]] lease acquire(deadline d, fail_to f, where at = where::current()) noexcept {
+        return take_or_tell(detail::shell::budget{d}, nullptr, f, at);
+    }
     [[nodiscard]] lease acquire(deadline d, stop_token stop, fail_to f, where at = where::current()) noexcept {
         return take_or_tell(detail::shell::budget{d}, &stop, f, at);
     }
 
-    /// Takes an idle connection if there is one, tests it as the policies say, and waits for nobody. Empty if there is none.
+    /// Takes an idle connection if there is one, tests it as the policies say, within their limits, and waits for nobody. Empty if
+    /// there is none, which is no failure: sinks are not told.
     ///
-    /// With     `manual`: opens one itself if there is room. `background_thread`: has one opened for later.
+    /// With     `manual` or `no_wait`: opens one itself if there is room. `background_thread`: has one opened for later.
     [[nodiscard]] lease try_acquire(where at = where::current()) noexcept {
         if constexpr (sound) return lease{detail::shell::acquire(core(), at, detail::shell::try_request{})};
         else return {};
@@ -366,9 +378,11 @@ public:
             if (max < 1 || max > l.ceiling) detail::bad_value("resize(max)", max, "must be 1 to the ceiling, which is " + std::to_string(l.ceiling));
             if (max < l.min) detail::bad_value("resize(max)", max, "must be at least min, which is " + std::to_string(l.min));
             if (max < l.min_idle) detail::bad_value("resize(max)", max, "must be at least min_idle, which is " + std::to_string(l.min_idle));
-            const std::scoped_lock one_at_a_time{c.change_mutex()};
-            c.add_slots(max);
-            c.limit(l.keep < l.max ? std::min(l.keep, max) : max, max);
+            {
+                const std::scoped_lock one_at_a_time{c.change_mutex()}; // not while hooks run
+                c.add_slots(max);
+                c.limit(l.keep < l.max ? std::min(l.keep, max) : max, max);
+            }
             detail::shell::close_chain(c, c.extract_surplus(), close_reason::overflow);
             c.keeper().poke();
         }
@@ -387,13 +401,15 @@ public:
         requires(!core_type::cfg::calm)
     {
         if constexpr (sound) {
-            core().resume();
-            core().keeper().poke();
+            core_type& c = core();
+            c.resume();
+            detail::shell::close_chain(c, c.extract_surplus(), close_reason::overflow);
+            c.keeper().poke();
         }
     }
 
     /// Ends the pool: refuses new acquires, wakes those who wait with errc::pool_closed, closes what is idle, waits until `d` for
-    /// leases to come back, and says who still holds. What comes back later is closed then. May be called again, and by several threads.
+    /// leases to come back, and says who still holds. What comes back later is closed then (`profile::bare`: with the pool). May be called again, and by several threads.
     ///
     /// Default  10 s. A `single_threaded` pool cannot wait: nobody else could give anything back.
     close_report close(deadline d = deadline::in(std::chrono::seconds{10})) {
@@ -404,7 +420,8 @@ public:
             if constexpr (core_type::cfg::calm || !core_type::cfg::locking::threads) out.drained = c.count().used == 0;
             else out.drained = c.drained(d.at());
             if (!out.drained) {
-                out.still_out = c.count().used;
+                const auto left = c.count();
+                out.still_out = left.used - left.leaving;
                 out.holders = detail::shell::holders(c);
             }
         }
@@ -443,8 +460,12 @@ private:
     }
 
     [[nodiscard]] core_type& core() const noexcept {
-        if constexpr (core_type::cfg::embedded) return const_cast<core_type&>(core_);
-        else return *core_;
+        if constexpr (core_type::cfg::embedded) {
+            return const_cast<core_type&>(core_);
+        } else {
+            assert(core_ != nullptr && "cenote: use of a pool that was moved from");
+            return *core_;
+        }
     }
     [[nodiscard]] lease take_or_throw(detail::shell::budget b, const stop_token* stop, const where& at) {
         if constexpr (sound) return lease{detail::shell::acquire(core(), at, detail::shell::timed_request<stop_token>{b, stop})};
@@ -473,9 +494,14 @@ private:
             }
             core_type& c = core();
             c.close();
-            c.keeper().stop();
-            detail::shell::run_chores(c); // may leave idle what it cleaned
-            detail::shell::close_chain(c, c.extract_all(), close_reason::shutdown);
+            if constexpr (core_type::cfg::threads) {
+                detail::shell::close_chain_later(c, c.extract_all(), close_reason::shutdown);
+                c.keeper().stop();
+            } else {
+                c.keeper().stop();
+                detail::shell::run_chores(c); // may leave idle what it cleaned
+                detail::shell::close_chain(c, c.extract_all(), close_reason::shutdown);
+            }
             if constexpr (core_type::cfg::embedded) {
                 detail::shell::close_rehomed(c);
                 if (c.count().used != 0) die_with_leases(c);

@@ -46,7 +46,8 @@ inline constexpr unsigned close_reasons = 11;
 ///
 /// Exporters walk this one list of fields: it is a Boost.Hana struct.
 struct pool_stats {
-    // gauges: idle + used + opening + closing + resetting = total <= max
+    // gauges: idle + used + opening + closing + resetting = total <= max,
+    // but after shrinking, until what is leased has come back
     std::uint64_t total = 0;
     std::uint64_t idle = 0;
     std::uint64_t used = 0;

@@ -154,9 +154,21 @@ public:
         const detail::shell::budget b{d};
         return take_or_throw(&b, stop, at);
     }
+    [[nodiscard]] lease acquire(timeout t, std::stop_token stop, where at = where::current()) const {
+        const detail::shell::budget b{t};
+        return take_or_throw(&b, stop, at);
+    }
     [[nodiscard]] lease acquire(fail_to f, where at = where::current()) const noexcept { return take_or_tell(nullptr, {}, f, at); }
     [[nodiscard]] lease acquire(timeout t, fail_to f, where at = where::current()) const noexcept {
         const detail::shell::budget b{t};
+        return take_or_tell(&b, {}, f, at);
+    }
+    [[nodiscard]] lease acquire(timeout t, std::stop_token stop, fail_to f, where at = where::current()) const noexcept {
+        const detail::shell::budget b{t};
+        return take_or_tell(&b, stop, f, at);
+    }
+    [[nodiscard]] lease acquire(deadline d, fail_to f, where at = where::current()) const noexcept {
+        const detail::shell::budget b{d};
         return take_or_tell(&b, {}, f, at);
     }
     [[nodiscard]] lease acquire(deadline d, std::stop_token stop, fail_to f, where at = where::current()) const noexcept {

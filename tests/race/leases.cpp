@@ -62,7 +62,7 @@ TEMPLATE_TEST_CASE("an acquire that times out leaves nothing behind", "[race]", 
                 ++wrong;
             } catch (const cenote::error& e) {
                 const cenote::error copy = e;
-                if (copy.code() != errc::acquire_timeout || copy.why().why->pool != "edge" || copy.why().why->holders.size() != 1) ++wrong;
+                if (copy.code() != errc::acquire_timeout || copy.why().seen->pool != "edge" || copy.why().seen->holders.size() != 1) ++wrong;
                 if (i % 16 == 0) kept.push_back(copy.why());
             }
             cenote::failure why;
@@ -76,7 +76,7 @@ TEMPLATE_TEST_CASE("an acquire that times out leaves nothing behind", "[race]", 
         CHECK(db.stats().pending == 0);
         held.give_back();
         CHECK(db.acquire(10s));
-        CHECK(kept.front().why->max == 1); // evidence lives on its own
+        CHECK(kept.front().seen->max == 1); // evidence lives on its own
         CHECK(db.stats().total == 1);
     }
     CHECK(at_rest(s) == none{});

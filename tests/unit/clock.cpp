@@ -43,7 +43,7 @@ static_assert(std::convertible_to<std::chrono::hours, timeout>);
 static_assert(std::convertible_to<span<double>, timeout>);
 static_assert(!std::convertible_to<int, timeout>, "a bare number has no unit");
 static_assert(!std::convertible_to<time_point, timeout>);
-static_assert(!std::convertible_to<duration, deadline> && !std::convertible_to<time_point, deadline>, "a deadline is named");
+static_assert(!std::convertible_to<duration, deadline> && std::convertible_to<time_point, deadline>, "a length is no deadline, an instant is");
 static_assert(std::is_nothrow_constructible_v<timeout, duration>);
 
 // A timeout is a constant where its duration is.

@@ -154,12 +154,12 @@ TEST_CASE("an error is a system_error whose text is the failure's, also in copie
         CHECK(e.code() == errc::acquire_timeout);
         CHECK(e.code() == std::errc::timed_out);
         CHECK(std::string{e.what()} == e.why().text());
-        CHECK(e.why().why->pool == "shop");
+        CHECK(e.why().seen->pool == "shop");
         copy = std::make_unique<cenote::error>(e);
     }
     CHECK(std::string{copy->what()} ==
           "acquire timeout: no connection became free in time after 0ms (pool shop: max 4, used 0, idle 0, opening 0, waiting 0)");
-    CHECK(copy->why().why->max == 4);
+    CHECK(copy->why().seen->max == 4);
     try {
         throw *copy;
     } catch (const std::system_error& caught) {
@@ -181,10 +181,10 @@ TEST_CASE("a noexcept form writes to an error_code, or to a failure if the evide
     CHECK(to_failure.wants_evidence());
     to_failure.set(told({.max = 4}, errc::exhausted));
     CHECK(f.code == errc::exhausted);
-    CHECK(f.why->max == 4);
+    CHECK(f.seen->max == 4);
     to_failure.clear();
     CHECK_FALSE(f);
-    CHECK(f.why == nullptr);
+    CHECK(f.seen == nullptr);
 }
 
 // ── the classes of driver errors ─────────────────────────────────────────────────────────────────────────────────────────

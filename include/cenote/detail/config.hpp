@@ -86,6 +86,11 @@ struct reply_pending {
     void on_open(const open_event&) noexcept { pending = false; }
 };
 
+/// When the dialler opened the connection, in the time of waits: whoever has waited since before then need not test it.
+struct dialled_at {
+    time_point dialled{};
+};
+
 template <class A, class Facts>
 concept expires_by_clock = requires(const A& a, const Facts& f, time_point t) { a.expired(f, t); };
 template <class V, class Facts>
@@ -170,7 +175,8 @@ struct config<Driver, list<P...>> {
     struct pick_idle<C> { using type = typename C::template calm_idle_set<order>; };
     using idle = typename pick_idle<locking>::type;
 
-    using fact_list = typename unique_of<join_t<typename needs_of<P>::type..., std::conditional_t<defers_reset, list<reply_pending>, list<>>,
+    static constexpr bool marks_dials = threads && !caller_dials;
+    using fact_list = typename unique_of<join_t<std::conditional_t<marks_dials, list<dialled_at>, list<>>, typename needs_of<P>::type..., std::conditional_t<defers_reset, list<reply_pending>, list<>>,
                                                 std::conditional_t<times_leases, list<leased_at>, list<>>>>::type;
     using facts = fact_base<fact_list>;
     static constexpr bool records_holder = contains_v<holder, fact_list>;

@@ -247,6 +247,9 @@ public:
 
     bool keep_dial(auto&& entered, auto&& pause) noexcept { return shell::dial_for_waiters(*this, entered, pause); }
     void keep_chore(link& l) noexcept { shell::do_chore(*this, slot_of(l)); }
+    void let_go() noexcept {
+        if (this->unpin()) delete this;
+    }
     [[nodiscard]] time_point keep_up() noexcept {
         const time_point now = age_now();
         const time_point due = shell::scan(*this, now);

@@ -31,6 +31,11 @@ enum class retired : unsigned char {
     last,   ///< the pool is gone and this was the last: free the core
 };
 
+/// For desks that nobody calls to work.
+struct no_work {
+    void operator()() const noexcept {}
+};
+
 /// The desk's figures at one instant.
 struct census {
     unsigned used = 0;    ///< permits out: idle, leased, being opened, cleaned or closed
@@ -81,32 +86,35 @@ public:
     [[nodiscard]] link* try_take() noexcept { return Idle::pop(); }
 
     /// Takes an idle link, a vacant one to dial into (CallerDials), or waits for a grant until `until` or `stop`.
-    /// `poke` is called without the lock once the waiter is queued, so that somebody dials. Null: `why` says why.
-    template <class Poke>
-    [[nodiscard]] link* take(node& n, const Waiting& policy, time_point until, const stop_token& stop, errc& why, Poke&& poke) noexcept {
-        this->lock();
-        if (link* const l = admit(n, why)) {
-            this->unlock();
-            return l;
-        }
-        if constexpr (waits) {
-            if (gate_ == gate::closed || !may_queue(n, policy, until, stop, why)) {
+    /// `poke` is called without the lock once the waiter is queued, so that somebody dials; `work`, likewise, when call_first()
+    /// wants work done. Null: `why` says why.
+    template <class Poke, class Work = no_work>
+    [[nodiscard]] link* take(node& n, const Waiting& policy, time_point until, const stop_token& stop, errc& why, Poke&& poke, Work&& work = {}) noexcept {
+        for (;;) {
+            this->lock();
+            if (link* const l = admit(n, why)) {
                 this->unlock();
-                if (why == errc::acquire_timeout) poke();
+                return l;
+            }
+            if constexpr (waits) {
+                if (gate_ == gate::closed || !may_queue(n, policy, until, stop, why)) {
+                    this->unlock();
+                    if (why == errc::acquire_timeout) poke();
+                    return nullptr;
+                }
+                if (std::exchange(called_, false)) {
+                    this->unlock();
+                    work();
+                    continue;
+                }
+                push_waiter(n);
+                this->unlock();
+                poke();
+                return wait(n, policy, until, stop, why, poke, work);
+            } else {
+                this->unlock();
                 return nullptr;
             }
-            if (std::exchange(called_, false)) {
-                this->unlock();
-                why = errc{};
-                return nullptr;
-            }
-            push_waiter(n);
-            this->unlock();
-            poke();
-            return wait(n, policy, until, stop, why, poke);
-        } else {
-            this->unlock();
-            return nullptr;
         }
     }
 
@@ -245,18 +253,12 @@ public:
     }
 
     /// There is work that makes a connection available and nobody to do it: whoever has waited longest, or else the next who would
-    /// wait, comes out of take() with null and errc{}, does it, and comes back with `again`.
+    /// wait, does it and keeps his place.
     void call_first() noexcept {
         if constexpr (waits) {
             this->lock();
-            if (queue_.head == nullptr || queue_.head->wake != nullptr) {
-                called_ = true;
-                this->unlock();
-                return;
-            }
-            (void)refuse_and_unlock(errc{});
-            this->lock();
-            pass_on_and_unlock(); // he may have been nudged
+            called_ = true;
+            call_and_unlock();
         }
     }
 
@@ -328,10 +330,12 @@ public:
         return extracted(Idle::extract(pred, min_idle > for_min ? min_idle : for_min));
     }
 
-    /// Takes out what is idle beyond the limit.
+    /// Takes out what is idle beyond the limit, or, if nobody waits, beyond what is to be kept.
     [[nodiscard]] link* extract_surplus() noexcept {
         this->lock();
-        unsigned over = staying() > max() ? staying() - max() : 0;
+        unsigned top = keep();
+        if constexpr (waits) top = queue_.head != nullptr ? max() : top;
+        unsigned over = staying() > top ? staying() - top : 0;
         const unsigned idle = this->count_locked();
         link* out = over == 0 ? nullptr : Idle::extract([](link&) noexcept { return true; }, idle > over ? idle - over : 0);
         if constexpr (!calm) { // while suspended, all that is idle is held
@@ -377,7 +381,26 @@ public:
     [[nodiscard]] bool orphan() noexcept {
         this->lock();
         orphaned_ = true;
-        const bool last = used_ == 0;
+        const bool last = unheld();
+        this->unlock();
+        return last;
+    }
+
+    /// Keeps the core alive like a permit, for somebody inside it who has none.
+    void pin() noexcept
+        requires(!calm)
+    {
+        this->lock();
+        ++transit_.pins;
+        this->unlock();
+    }
+    /// True: the pool is gone and this was the last: free the core now.
+    [[nodiscard]] bool unpin() noexcept
+        requires(!calm)
+    {
+        this->lock();
+        --transit_.pins;
+        const bool last = orphaned_ && unheld();
         this->unlock();
         return last;
     }
@@ -423,6 +446,7 @@ private:
         link* held = nullptr; ///< idle while suspended
         unsigned opening = 0;
         unsigned leaving = 0;
+        unsigned pins = 0;
     };
     struct word_box : Sync::word {
         word_box() noexcept : Sync::word{0} {}
@@ -446,6 +470,11 @@ private:
     [[nodiscard]] unsigned staying() const noexcept {
         if constexpr (calm) return used_;
         else return used_ - transit_.leaving;
+    }
+    /// Whether nobody but the pool object keeps the core alive.
+    [[nodiscard]] bool unheld() const noexcept {
+        if constexpr (calm) return used_ == 0;
+        else return used_ == 0 && transit_.pins == 0;
     }
     void count_opening(int by) noexcept {
         if constexpr (!calm) transit_.opening = static_cast<unsigned>(static_cast<int>(transit_.opening) + by);
@@ -513,7 +542,7 @@ private:
             why = errc::cancelled;
             return false;
         }
-        if (queue_.count >= policy.max_waiters) {
+        if (!n.again && queue_.count >= policy.max_waiters) {
             why = errc::queue_full;
             return false;
         }
@@ -600,6 +629,15 @@ private:
         return true;
     }
 
+    /// If there is work, the oldest waiter comes to the lock and finds it. An asynchronous one cannot: then it waits for the next who can.
+    void call_and_unlock() noexcept {
+        if (called_ && queue_.head != nullptr && queue_.head->wake == nullptr) {
+            tell(*queue_.head, told::look, [this]() noexcept { this->unlock(); });
+        } else {
+            this->unlock();
+        }
+    }
+
     /// Something idle is there for the oldest waiter: he is told to look, unless somebody has been told already.
     void nudge_and_unlock() noexcept {
         if (queue_.nudged != nullptr) {
@@ -623,7 +661,7 @@ private:
         --used_;
         push_vacant(l);
         if (orphaned_) {
-            const bool last = used_ == 0;
+            const bool last = unheld();
             this->unlock();
             return last ? retired::last : retired::done;
         }
@@ -666,6 +704,8 @@ private:
             if (queue_.head != nullptr) {
                 if (due(policy)) {
                     grant_and_unlock(l);
+                } else if (staying() > keep() && this->count_locked() >= queue_.count) {
+                    return excess_and_unlock(); // enough lies ready for all who wait
                 } else {
                     this->push_locked(l);
                     nudge_and_unlock();
@@ -709,7 +749,7 @@ private:
             this->lock();
         }
         refresh();
-        this->unlock();
+        call_and_unlock();
     }
 
     /// Free permits go to those who wait and can dial.
@@ -728,8 +768,8 @@ private:
     }
 
     /// Sleeps until told. Lock not held.
-    template <class Poke>
-    [[nodiscard]] link* wait(node& n, const Waiting& policy, time_point until, const stop_token& stop, errc& why, Poke& poke) noexcept {
+    template <class Poke, class Work>
+    [[nodiscard]] link* wait(node& n, const Waiting& policy, time_point until, const stop_token& stop, errc& why, Poke& poke, Work& work) noexcept {
         // What was idle and on its way to a waiter, so that nothing was opened for him, may have been taken by a newcomer.
         const auto pass_on = [&]() noexcept {
             const bool dial = !CallerDials && wants_dial(0, 0);
@@ -775,7 +815,9 @@ private:
                 pass_on();
                 return l;
             }
+            const bool called = std::exchange(called_, false);
             pass_on();
+            if (called) work();
         }
     }
 
@@ -788,7 +830,7 @@ private:
     gate gate_ = gate::open;
     bool orphaned_ = false;
     bool wish_ = false;
-    bool called_ = false; ///< for work, when nobody was there
+    bool called_ = false; ///< there is work, and nobody has taken it on yet
 };
 
 } // namespace cenote::detail

@@ -9,6 +9,14 @@
 
 namespace cenote::detail {
 
+// A debug build looks for a second thread, for which it needs a member more: a namespace of its own, so that translation units
+// built with and without NDEBUG do not link instead of disagreeing about the pool's layout.
+#ifdef NDEBUG
+inline namespace unwatched {
+#else
+inline namespace watched {
+#endif
+
 /// The idle set of `single_threaded`: a list.
 ///
 /// `Calm`: nothing but closing the pool ever needs a return's attention, so a push does not ask. The core re-homes the leases
@@ -32,7 +40,7 @@ public:
         return true;
     }
 
-    void lock() noexcept { same_thread(); }
+    void lock() noexcept {}
     void unlock() noexcept {}
     [[nodiscard]] link* pop_locked() noexcept { return idle_.pop(); }
     void push_locked(link& l) noexcept { idle_.push(l); }
@@ -62,4 +70,5 @@ private:
     [[no_unique_address]] std::conditional_t<Calm, nothing, attention> attention_{};
 };
 
+} // inline namespace
 } // namespace cenote::detail

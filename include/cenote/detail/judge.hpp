@@ -23,6 +23,7 @@ enum class rule {
     bad_profile, bad_sizing, bad_waiting, bad_locking, bad_mutex, bad_housekeeping, bad_budget, bad_connecting, bad_age, bad_validation, bad_reset,
     bad_leak, bad_nesting, bad_metrics, bad_hook, bad_clock, bad_name,
     wait_on_one_thread, thread_on_one_thread, thread_in_fixed,
+    near_peek, near_ping, near_state, near_rollback, near_reset, near_deferred, near_execute, near_classify,
     no_peek, no_ping, no_state, backoff_without_thread, no_full_reset, no_execute, no_deferred, deferred_script,
 };
 
@@ -212,6 +213,20 @@ struct when_of<D, What> {
     using type = std::conditional_t<can_defer_reset<D> && !What::executes, deferred<What>, background<What>>;
 };
 
+/// A driver's member that has the name of a refinement and not its signature. (Overloads and templates are not looked into.)
+template <class D>
+consteval rule near_miss() {
+    if constexpr (requires { &D::peek; } && !can_peek<D>) return rule::near_peek;
+    else if constexpr (requires { &D::ping; } && !can_ping<D>) return rule::near_ping;
+    else if constexpr (requires { &D::state; } && !can_tell_state<D>) return rule::near_state;
+    else if constexpr (requires { &D::rollback; } && !can_rollback<D>) return rule::near_rollback;
+    else if constexpr (requires { &D::reset; } && !can_reset<D>) return rule::near_reset;
+    else if constexpr ((requires { &D::reset_start; } || requires { &D::reset_finish; }) && !can_defer_reset<D>) return rule::near_deferred;
+    else if constexpr (requires { &D::execute; } && !can_execute<D>) return rule::near_execute;
+    else if constexpr (requires { &D::classify; } && !can_classify<D>) return rule::near_classify;
+    else return rule::none;
+}
+
 template <class Locking, class Sizing>
 using default_housekeeping = std::conditional_t<Locking::threads && Sizing::embedded == 0, background_thread, manual>;
 
@@ -257,6 +272,7 @@ consteval rule judge() {
     else if constexpr (!requires(D& d, deadline by) { { d.open(by) } -> std::same_as<typename D::connection>; }) return rule::driver_without_open;
     else if constexpr (!requires(D& d, typename D::connection& c) { { d.close(c) } noexcept; }) return rule::driver_without_close;
     else if constexpr (!driver<D>) return rule::not_a_driver;
+    else if constexpr (near_miss<D>() != rule::none) return near_miss<D>();
     else if constexpr (!(policy<P> && ...)) return rule::not_a_policy;
     else if constexpr (!(of_known_family<P> && ...)) return rule::not_a_policy;
     else if constexpr ((0 + ... + (is_profile_v<P> ? 1 : 0)) > 1) return rule::two_profiles;
@@ -315,6 +331,14 @@ struct verdict {
     static_assert(R != rule::wait_on_one_thread, "cenote: single_threaded cannot wait, the only thread would wait for itself; write no_wait, or with_mutex instead of single_threaded, see cenote/policy/locking.hpp");
     static_assert(R != rule::thread_on_one_thread, "cenote: single_threaded and background_thread contradict each other; write manual, or with_mutex instead of single_threaded, see cenote/policy/housekeeping.hpp");
     static_assert(R != rule::thread_in_fixed, "cenote: fixed<N> lives inside the pool object, which a background_thread could outlive; write manual, or bounded{.max = N}, see cenote/policy/sizing.hpp");
+    static_assert(R != rule::near_peek, "cenote: the driver has a member `peek` that is not `liveness peek(connection&) noexcept`; give it that signature or another name, see cenote/driver.hpp");
+    static_assert(R != rule::near_ping, "cenote: the driver has a member `ping` that is not `void ping(connection&, deadline)`; give it that signature or another name, see cenote/driver.hpp");
+    static_assert(R != rule::near_state, "cenote: the driver has a member `state` that is not `session_state state(connection&) noexcept`; give it that signature or another name, see cenote/driver.hpp");
+    static_assert(R != rule::near_rollback, "cenote: the driver has a member `rollback` that is not `void rollback(connection&, deadline)`; give it that signature or another name, see cenote/driver.hpp");
+    static_assert(R != rule::near_reset, "cenote: the driver has a member `reset` that is not `void reset(connection&, deadline)`; give it that signature or another name, see cenote/driver.hpp");
+    static_assert(R != rule::near_deferred, "cenote: the driver has reset_start or reset_finish, but not both as `bool reset_start(connection&) noexcept` and `void reset_finish(connection&, deadline)`; complete them, see cenote/driver.hpp");
+    static_assert(R != rule::near_execute, "cenote: the driver has a member `execute` that is not `void execute(connection&, std::string_view, deadline)`; give it that signature or another name, see cenote/driver.hpp");
+    static_assert(R != rule::near_classify, "cenote: the driver has a member `classify` that is not `error_class classify(const std::exception&) noexcept`; give it that signature or another name, see cenote/driver.hpp");
     static_assert(R != rule::no_peek, "cenote: peek_after needs a driver with `liveness peek(connection&) noexcept`; add it, or write pre_ping_after or no_validation, see cenote/policy/validation.hpp");
     static_assert(R != rule::no_ping, "cenote: pinging needs a driver with `void ping(connection&, deadline)`; add it, or write peek_after or no_validation, see cenote/policy/validation.hpp");
     static_assert(R != rule::no_state, "cenote: this reset policy needs a driver with `session_state state(connection&) noexcept`; add it, or write reset_always or no_reset, see cenote/policy/reset.hpp");

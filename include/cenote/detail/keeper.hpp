@@ -5,6 +5,7 @@
 #include <cenote/detail/idle_set.hpp>
 #include <cenote/error.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <memory>
@@ -80,9 +81,9 @@ public:
 ///                it has a permit, and `pause(not_before)` when opening failed, while it still has it
 ///                `void keep_chore(link&)` carries one out
 ///                `time_point keep_up()` scans, and says when to scan next, in steady_clock's time
+///                `pin()`, `let_go()` keep the core alive meanwhile; the last to let go of one whose pool is gone frees it
 /// Locks    `mutex_` guards everything here and is never held while the core is called.
-///          A worker inside the core either holds a permit, which keeps the core alive, or is counted in `visiting_`, for which
-///          stop() waits; so no worker touches a core that is gone.
+///          A worker inside the core holds a permit or a pin, either of which keeps the core alive; so no worker touches one that is gone.
 template <class Core>
 class crew : public std::enable_shared_from_this<crew<Core>> {
 public:
@@ -94,10 +95,10 @@ public:
         if (!stop_ && workers_.empty()) add_worker();
     }
 
-    /// False: the pool is gone, nobody will come by; do it yourself.
+    /// False: the pool is gone, or no thread was to be had; nobody will come by, do it yourself.
     [[nodiscard]] bool post(link& l, auto&&) noexcept {
         const std::scoped_lock lock{mutex_};
-        if (stop_) return false;
+        if (stop_ || workers_.empty()) return false;
         chores_.push(l);
         wake_one();
         return true;
@@ -109,17 +110,20 @@ public:
         wake_one();
     }
 
-    /// The pool is going. Afterwards no worker touches the core unless it holds a permit. What was not done is left in next().
+    /// The pool is going: nothing new is begun, what was posted is done. Waits for that up to `patience`; workers that are not done
+    /// by then go on by themselves, each kept in a core by its permit or pin.
     void stop() noexcept {
         std::unique_lock lock{mutex_};
         stop_ = true;
         changed_.notify_all();
-        const auto self = std::this_thread::get_id();
-        unsigned own = 0;
-        for (const auto& w : workers_) own += w->thread.get_id() == self ? 1U : 0U;
-        gone_.wait(lock, [&] { return visiting_ <= own; });
-        gone_.wait_for(lock, patience_, [&] { return alive_ <= own; });
-        for (auto& w : workers_) {
+        const auto self = std::this_thread::get_id(); // a hook may drop the last handle of its own pool
+        const auto ended = [&] {
+            return std::all_of(workers_.begin(), workers_.end(), [&](const auto& w) { return w->done || w->thread.get_id() == self; });
+        };
+        const time_point until = deadline::after(patience_, now()).at();
+        if (until == time_point::max()) gone_.wait(lock, ended);
+        else gone_.wait_until(lock, until, ended);
+        for (auto& w : std::exchange(workers_, {})) {
             if (w->done && w->thread.get_id() != self) {
                 lock.unlock();
                 w->thread.join(); // has left the loop: only its last instructions are to come
@@ -128,7 +132,6 @@ public:
                 w->thread.detach();
             }
         }
-        workers_.clear();
     }
     [[nodiscard]] link* next() noexcept {
         const std::scoped_lock lock{mutex_};
@@ -150,7 +153,6 @@ private:
         workers_.reserve(workers_.size() + 1);
         w->thread = std::thread{[self = this->shared_from_this(), w] { self->run(*w); }};
         workers_.push_back(w);
-        ++alive_;
     }
 
     /// Before a worker disappears into a driver call somebody else must be there for the rest.
@@ -164,41 +166,42 @@ private:
 
     void run(worker& me) noexcept {
         std::unique_lock lock{mutex_};
-        while (!stop_) {
+        for (;;) {
             if (link* const l = chores_.pop()) {
                 ensure_spare();
                 lock.unlock();
                 core_->keep_chore(*l);
                 lock.lock();
+            } else if (stop_) {
+                break;
             } else if (dial_wanted_ && dialling_ < max_dials_ && now() >= dial_at_) {
                 ensure_spare();
                 dial_wanted_ = false; // before the core is asked, so that no poke meanwhile is lost
                 ++dialling_;
-                ++visiting_;
+                core_->pin();
                 lock.unlock();
                 const bool dialled = core_->keep_dial([&]() noexcept { // has a permit now; there may be need for one more
-                    lock.lock();
-                    leave();
+                    core_->let_go();
+                    const std::scoped_lock again{mutex_};
                     dial_wanted_ = true;
                     wake_one();
-                    lock.unlock();
                 }, [&](time_point not_before) noexcept { // while it still has it
                     const std::scoped_lock again{mutex_};
                     dial_at_ = not_before;
                 });
+                if (!dialled) core_->let_go();
                 lock.lock();
                 --dialling_;
                 if (dialled) dial_wanted_ = true;
-                else leave();
             } else if (now() >= scan_at_) {
                 scan_at_ = time_point::max(); // nobody else scans meanwhile
-                ++visiting_;
+                core_->pin();
                 lock.unlock();
                 const time_point at = core_->keep_up();
+                core_->let_go();
                 lock.lock();
-                leave();
                 if (at < scan_at_) scan_at_ = at;
-                if (parked_ != 0) changed_.notify_one();
+                wake_one();
             } else {
                 ++parked_;
                 const time_point until = dial_wanted_ && dialling_ < max_dials_ && dial_at_ < scan_at_ ? dial_at_ : scan_at_;
@@ -208,18 +211,13 @@ private:
             }
         }
         me.done = true;
-        --alive_;
-        gone_.notify_all();
-    }
-    void leave() noexcept {
-        --visiting_;
         gone_.notify_all();
     }
     [[nodiscard]] static time_point now() noexcept { return std::chrono::steady_clock::now(); }
 
     std::mutex mutex_;
     std::condition_variable changed_; ///< something to do, or stop
-    std::condition_variable gone_;    ///< a worker left the core, or ended
+    std::condition_variable gone_;    ///< a worker ended
     Core* core_;
     chore_list chores_;
     std::vector<std::shared_ptr<worker>> workers_;
@@ -228,8 +226,6 @@ private:
     unsigned max_dials_;
     unsigned parked_ = 0;
     unsigned dialling_ = 0;
-    unsigned visiting_ = 0; ///< workers inside the core without a permit
-    unsigned alive_ = 0;
     duration patience_;
     bool dial_wanted_ = false;
     bool stop_ = false;

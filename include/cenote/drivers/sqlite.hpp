@@ -226,6 +226,32 @@ private:
     std::string name_; // for messages
 };
 
+/// What `reset` goes back to.
+struct sqlite::baseline {
+    static constexpr int first_switch = SQLITE_DBCONFIG_ENABLE_FKEY;
+    // Up to those of SQLite 3.53; an older one says that it does not know them.
+    static constexpr int last_switch = 1022;
+    static constexpr int limits_count = 13;
+
+    std::array<int, last_switch - first_switch + 1> switches{};
+    std::array<int, limits_count> limits{};
+    std::array<std::string, pragmas.size()> values{};
+    std::string temp_store{};
+
+    [[nodiscard]] static int read_switch(sqlite3* db, int which) noexcept {
+        int v = -1;
+        if (which == SQLITE_DBCONFIG_RESET_DATABASE) return v;
+        return sqlite3_db_config(db, which, -1, &v) == SQLITE_OK ? v : -1;
+    }
+
+    template <class Read>
+    baseline(sqlite3* db, Read read) : temp_store{read("temp_store")} {
+        for (std::size_t i = 0; i < switches.size(); ++i) switches[i] = read_switch(db, first_switch + static_cast<int>(i));
+        for (std::size_t i = 0; i < limits.size(); ++i) limits[i] = sqlite3_limit(db, static_cast<int>(i), -1);
+        for (std::size_t i = 0; i < values.size(); ++i) values[i] = read(pragmas[i]);
+    }
+};
+
 /// One sqlite3 handle. Closed by the driver; a detached one closes itself.
 class sqlite::connection {
 public:
@@ -260,32 +286,6 @@ private:
     header header_{}; // the file's first bytes, which no SQLite ever changes
     bool has_header_ = false;
     std::unique_ptr<baseline> fresh_;
-};
-
-/// What `reset` goes back to.
-struct sqlite::baseline {
-    static constexpr int first_switch = SQLITE_DBCONFIG_ENABLE_FKEY;
-    // Up to those of SQLite 3.53; an older one says that it does not know them.
-    static constexpr int last_switch = 1022;
-    static constexpr int limits_count = 13;
-
-    std::array<int, last_switch - first_switch + 1> switches{};
-    std::array<int, limits_count> limits{};
-    std::array<std::string, pragmas.size()> values{};
-    std::string temp_store{};
-
-    [[nodiscard]] static int read_switch(sqlite3* db, int which) noexcept {
-        int v = -1;
-        if (which == SQLITE_DBCONFIG_RESET_DATABASE) return v;
-        return sqlite3_db_config(db, which, -1, &v) == SQLITE_OK ? v : -1;
-    }
-
-    template <class Read>
-    baseline(sqlite3* db, Read read) : temp_store{read("temp_store")} {
-        for (std::size_t i = 0; i < switches.size(); ++i) switches[i] = read_switch(db, first_switch + static_cast<int>(i));
-        for (std::size_t i = 0; i < limits.size(); ++i) limits[i] = sqlite3_limit(db, static_cast<int>(i), -1);
-        for (std::size_t i = 0; i < values.size(); ++i) values[i] = read(pragmas[i]);
-    }
 };
 
 /// Makes statements end by a deadline: an interrupt when it passes, and no waiting for locks beyond it, however many statements.

@@ -83,10 +83,11 @@ struct holder {
     std::atomic<std::uint64_t> reported{}; ///< the epoch of the lease that has been reported as a suspected leak
 
     void on_lease(time_point now, const std::source_location& site) noexcept {
-        since.store(now.time_since_epoch().count(), std::memory_order_relaxed);
-        where.store(site, std::memory_order_relaxed);
-        thread.store(std::this_thread::get_id(), std::memory_order_relaxed);
-        tag.store(nullptr, std::memory_order_relaxed);
+        // Release, so that whoever reads one of these also sees that the lease before has ended.
+        since.store(now.time_since_epoch().count(), std::memory_order_release);
+        where.store(site, std::memory_order_release);
+        thread.store(std::this_thread::get_id(), std::memory_order_release);
+        tag.store(nullptr, std::memory_order_release);
         epoch.store(epoch.load(std::memory_order_relaxed) + 1, std::memory_order_release);
     }
     void on_return() noexcept { epoch.store(epoch.load(std::memory_order_relaxed) + 1, std::memory_order_release); }

@@ -28,7 +28,7 @@ struct on_acquire {
     [[no_unique_address]] F f;
 };
 
-/// `f(connection&)` when a lease ends, before any reset.
+/// `f(connection&)` when a lease ends by being given back, before any reset; not at discard() and detach().
 ///
 /// Errors   an exception is swallowed and counted, and the connection is closed: nobody knows how it was left.
 template <class F>

@@ -18,7 +18,7 @@ namespace cenote {
 struct acquired_event { duration waited; bool opened; };
 /// An acquire failed.
 struct refused_event { errc why; duration waited; };
-/// A connection came back after `used`.
+/// A lease ended after `used`: given back, discarded or detached.
 struct returned_event { duration used; bool dirty; };
 /// A connection was opened in `took`.
 struct opened_event { duration took; };

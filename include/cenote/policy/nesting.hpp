@@ -20,7 +20,8 @@ struct allow_nested {
 /// A nested acquire is reported to metrics sinks (`on_nested`) and goes ahead.
 ///
 /// Cost     every acquire looks at every slot: one load each.
-/// With     a lease handed to another thread still counts for the one that acquired it.
+/// With     a lease handed to another thread still counts for the one that acquired it, and, once that has ended, for a new thread
+///          that happens to get its id.
 struct report_nested {
     using family = family::nesting;
     using needs = facts<holding_thread>;

@@ -32,6 +32,11 @@ concept sizing_policy = policy<S> && std::same_as<typename S::family, family::si
 namespace detail {
 /// More slots than any server has sessions: a larger number is a slip, not a wish.
 inline constexpr unsigned most_connections = 1'000'000;
+
+/// A first member that no number converts to.
+struct by_name_only {
+    explicit by_name_only() = default;
+};
 } // namespace detail
 
 /// Exactly up to N connections, in slots inside the pool object: no heap.
@@ -56,6 +61,7 @@ struct bounded {
     using family = family::sizing;
     static constexpr unsigned embedded = 0;
 
+    [[no_unique_address]] detail::by_name_only fields = detail::by_name_only{}; ///< `bounded{4}` could mean any of them: name the one you mean
     unsigned min_idle = 0; ///< keep at least so many idle, as far as `max` allows
     unsigned min = 0;      ///< keep at least so many open
     unsigned max = 10;     ///< never more, those being opened and closed included

@@ -42,7 +42,6 @@ struct no_wait {
 
 /// First come, first served, always: a returned connection goes to whoever has waited longest.
 ///
-/// With     `manual`: who waits longest may be called to clean up a connection; it then goes to the next in line, and he is first for the one after.
 /// Cost     a thread switch per hand-over: with empty holds a tenth of the throughput of `eventually_fair`; with real queries
 ///          fewer surprises in the tail and the least throughput.
 struct strictly_fair {

@@ -31,7 +31,7 @@ void every_form(Pool& p, timeout t, Look look) {
         } catch (const error& e) {
             f = e.why();
         }
-        look(name, got, f.code, f.why);
+        look(name, got, f.code, f.seen);
     };
     const auto told_code = [&](const char* name, auto call) {
         std::error_code code = std::make_error_code(std::errc::address_in_use); // must be overwritten or cleared
@@ -41,7 +41,7 @@ void every_form(Pool& p, timeout t, Look look) {
     const auto told_failure = [&](const char* name, auto call) {
         failure f{std::make_error_code(std::errc::address_in_use), std::make_shared<evidence>()};
         lease got = call(f);
-        look(name, got, f.code, f.why);
+        look(name, got, f.code, f.seen);
     };
     thrown("acquire()", [&] { return p.acquire(); });
     thrown("acquire(timeout)", [&] { return p.acquire(t); });
@@ -72,9 +72,11 @@ void every_form_fails(Pool& p, timeout t, errc why) {
 
 struct in_background {
     static auto make(script s, auto... policies) { return pool{scripted{s}, policies...}; }
+    static auto make_restless(script s, auto... policies) { return make(s, backoff{.first = 1us, .max = 1us}, policies...); }
 };
 struct by_hand {
     static auto make(script s, auto... policies) { return pool{scripted{s}, manual{}, policies...}; }
+    static auto make_restless(script s, auto... policies) { return make(s, policies...); } // callers do not rest
 };
 
 } // namespace
@@ -234,7 +236,7 @@ TEMPLATE_TEST_CASE("on a suspended pool acquires wait; those that may not are to
 
 TEMPLATE_TEST_CASE("a connection that cannot be opened fails every form with connect_failed and the driver's words", "", in_background, by_hand) {
     watched s{1};
-    auto p = TestType::make(s, bounded{.max = 1}, named{"shop"}, backoff{.first = 1us, .max = 1us});
+    auto p = TestType::make_restless(s, bounded{.max = 1}, named{"shop"});
     s.always(site::open, outcome::fail(error_class::auth, "authentication failed for user shop", 7, "28P01"));
     every_form(p, patience, [&](const char* name, auto& lease, std::error_code code, const std::shared_ptr<const evidence>& e) {
         INFO(name);
@@ -256,8 +258,8 @@ TEMPLATE_TEST_CASE("a connection that cannot be opened fails every form with con
     p.suspend();
     failure why;
     CHECK_FALSE(p.acquire(0s, why));
-    REQUIRE(why.why);
-    CHECK(why.why->last_connect_error.text.empty());
+    REQUIRE(why.seen);
+    CHECK(why.seen->last_connect_error.text.empty());
 }
 
 TEST_CASE("under manual, an open that takes longer than the budget ends with connect_timeout") {
@@ -312,8 +314,8 @@ TEST_CASE("the evidence of a timeout counts and names the holders, oldest first,
     const auto line = std::source_location::current().line() + 1;
     CHECK_FALSE(p.acquire(1ms, why));
     CHECK(why.code == errc::acquire_timeout);
-    REQUIRE(why.why);
-    const evidence& e = *why.why;
+    REQUIRE(why.seen);
+    const evidence& e = *why.seen;
     CHECK(e.pool == "shop");
     CHECK(e.max == 7);
     CHECK(e.used == 7);

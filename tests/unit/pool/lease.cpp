@@ -286,7 +286,7 @@ TEMPLATE_TEST_CASE("close closes what is idle, is done when all is back, and may
         CHECK_FALSE(r.drained);
         CHECK(r.still_out == 1);
         CHECK(r.holders.empty());
-        CHECK(s.closed() == 1);
+        CHECK(s.await(site::close, 1, patience));
         CHECK(good(a)); // it is not cut
     }
     for (int i = 0; i < 3; ++i) {

@@ -121,7 +121,7 @@ template <class F>
     } catch (const error& e) {
         CHECK(e.code() == e.why().code);
         CHECK(std::string{e.what()} == e.why().text());
-        CHECK(e.why().why != nullptr);
+        CHECK(e.why().seen != nullptr);
         return e.code();
     }
     return {};

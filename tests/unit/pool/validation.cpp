@@ -178,13 +178,26 @@ TEST_CASE("when the budget has run out nothing is tested any more, and what was 
     check_capacity(p, 2);
 }
 
-TEST_CASE("an acquire that had no time from the start still tests what is idle") {
+TEST_CASE("an acquire without time begins no test: what needs one stays idle; try_acquire has the test's own limit") {
     watched s{1};
     pool p{scripted{s}, manual{}, bounded{.max = 1}, pre_ping{}};
     open_idle(p, 1);
-    CHECK(p.acquire(0s)->id() == 1);
-    CHECK(p.acquire(deadline{now() - 1h})->id() == 1);
-    CHECK(s.calls(site::ping) == 2);
+    CHECK(code_of([&] { (void)p.acquire(0s); }) == errc::acquire_timeout);
+    CHECK(code_of([&] { (void)p.acquire(deadline{now() - 1h}); }) == errc::acquire_timeout);
+    CHECK(s.calls(site::ping) == 0);
+    CHECK(gauges_of(p) == gauges{.idle = 1});
+    CHECK(p.try_acquire()->id() == 1);
+    CHECK(s.calls(site::ping) == 1);
+}
+
+TEST_CASE("a connection opened for this very acquire is not tested, whoever opened it") {
+    watched s{1};
+    recorder sink;
+    pool p{scripted{s}, bounded{.max = 1}, pre_ping{}, sink};
+    { const auto held = p.acquire(timeout{patience}); }
+    CHECK(s.calls(site::ping) == 0);
+    { const auto held = p.acquire(timeout{patience}); }
+    CHECK(s.calls(site::ping) == 1);
 }
 
 TEST_CASE("a hung ping means dead: the next connection is tried, and the budget does not start again") {
@@ -223,13 +236,15 @@ TEST_CASE("a hung ping means dead: the next connection is tried, and the budget 
 
 TEST_CASE("when all fail their test until the budget ends, the error says so") {
     watched s{2};
-    pool p{scripted{s}, bounded{.max = 2}, pre_ping{}};
+    pool p{scripted{s}, bounded{.max = 2}, pre_ping{}, connect_timeout{20ms}, backoff{.first = 1us, .max = 1us}};
     open_idle(p, 2);
     s.always(site::ping, outcome::fail(error_class::disconnected));
+    s.always(site::open, outcome::until_deadline()); // and no other comes in time
     failure why;
-    CHECK_FALSE(p.acquire(30ms, why)); // also those that are opened meanwhile
+    CHECK_FALSE(p.acquire(30ms, why));
     CHECK(why.code == errc::validation_failed);
     s.clear(site::ping);
+    s.clear(site::open);
     check_capacity(p, 2);
 }
 

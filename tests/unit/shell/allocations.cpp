@@ -57,7 +57,7 @@ bool fails_cleanly(std::size_t n, bool from_then_on, F f) {
 /// The evidence of a failure is there or it is not, but the code is right.
 void check_story(const failure& f, errc why) {
     CHECK(f.code == why);
-    if (f.why) CHECK(f.why->max != 0);
+    if (f.seen) CHECK(f.seen->max != 0);
 }
 
 } // namespace

@@ -140,8 +140,8 @@ TEST_CASE("a stuck dial holds no acquire past its deadline") {
         failure why;
         CHECK_FALSE(p.acquire(2ms, why));
         CHECK(why.code == errc::acquire_timeout);
-        REQUIRE(why.why);
-        CHECK(why.why->opening <= 2);
+        REQUIRE(why.seen);
+        CHECK(why.seen->opening <= 2);
     }
     CHECK(s.calls(site::open) == 1); // it is for whoever waits then, one at a time
     stuck.open();
@@ -191,9 +191,9 @@ TEST_CASE("what can pass is tried again until the deadline, and the evidence say
             CHECK_FALSE(p.acquire(30ms, why));
             CHECK(why.code == errc::acquire_timeout);
         } while (s.calls(site::open) < 2);
-        REQUIRE(why.why);
-        CHECK(why.why->last_connect_error.kind == kind);
-        CHECK(why.why->last_connect_error.text == "not now");
+        REQUIRE(why.seen);
+        CHECK(why.seen->last_connect_error.kind == kind);
+        CHECK(why.seen->last_connect_error.text == "not now");
         s.clear(site::open);
         CHECK(good(p.acquire(timeout{patience})));
     }

@@ -32,15 +32,15 @@ public:
 
     /// The end, for an acquire that looks at the clock for the first time now. It stays the same from then on.
     [[nodiscard]] constexpr time_point until(time_point now) noexcept {
-        if (!looked_) {
-            if (!fixed_) at_ = length_ == duration::max() ? time_point::max() : deadline::after(timeout{length_}, now).at();
-            had_time_ = at_ > now;
-            looked_ = true;
+        if (!fixed_) {
+            at_ = length_ == duration::max() ? time_point::max() : deadline::after(timeout{length_}, now).at();
+            fixed_ = true;
         }
         return at_;
     }
-    /// Whether it had time and has none left: no test is begun any more. One that had none from the start may still test what is idle.
-    [[nodiscard]] constexpr bool spent(time_point now) noexcept { return !tries_ && until(now) <= now && had_time_; }
+    [[nodiscard]] constexpr bool tries() const noexcept { return tries_; }
+    /// Whether it has no time left: no test is begun any more.
+    [[nodiscard]] constexpr bool spent(time_point now) noexcept { return !tries_ && until(now) <= now; }
     /// Whether it may open a connection at `now`.
     [[nodiscard]] constexpr bool may_dial(time_point now) noexcept { return tries_ || until(now) > now; }
     /// The deadline of one open.
@@ -59,8 +59,6 @@ private:
     time_point at_{};
     bool fixed_ = false;
     bool tries_ = false;
-    bool looked_ = false;
-    bool had_time_ = false;
 };
 
 template <class Core>
@@ -149,12 +147,19 @@ template <class Core>
             taken<Core> out{.why = errc::hook_failed, .waited = e.waited, .from_hook = std::current_exception()};
             tell_refused(c, {errc::hook_failed, e.waited});
             if constexpr (cfg::counts_leases) static_cast<lease_count&>(s).take_back();
-            give_back<Core>(s);
+            give_back_checked<Core, false>(s);
             return out;
         }
     }
     if constexpr (cfg::sinks::size != 0) tell_acquired(c, e);
     return {.s = &s};
+}
+
+/// Whether the answer of a deferred reset has not been read yet.
+template <class Core>
+[[nodiscard]] bool owes_reply([[maybe_unused]] const typename Core::slot_type& s) noexcept {
+    if constexpr (Core::cfg::defers_reset) return s.pending;
+    else return false;
 }
 
 /// Whether this thread holds a lease of this pool.
@@ -173,10 +178,14 @@ template <class Core>
     return explain(c, got.why, got.waited, got.from_hook ? text_of(got.from_hook) : std::string{});
 }
 
+/// An acquire got nothing. One that only tried and found nothing has not failed: nobody is told.
 template <class Core>
-[[nodiscard]] taken<Core> refuse(Core& c, errc why, duration waited, std::exception_ptr from_hook = nullptr) noexcept {
-    tell_waited(c, waited);
-    tell_refused(c, {why, waited});
+[[nodiscard]] taken<Core> refuse(Core& c, const budget& b, errc why, duration waited, std::exception_ptr from_hook = nullptr) noexcept {
+    const bool miss = b.tries() && (why == errc::acquire_timeout || why == errc::exhausted);
+    if (!miss) {
+        tell_waited(c, waited);
+        tell_refused(c, {why, waited});
+    }
     return {.why = why, .waited = waited, .from_hook = std::move(from_hook)};
 }
 
@@ -190,38 +199,40 @@ template <class Core>
     typename Core::desk_type::node n;
     n.since = began;
     n.dials = b.may_dial(began);
+    if (found == nullptr && stop.stop_requested()) return refuse(c, b, errc::cancelled, duration::zero());
     const auto poke = [&c]() noexcept { c.keeper().poke(); };
+    const auto work = [&]() noexcept {
+        if constexpr (!cfg::threads && Core::has_chores) run_chores(c);
+    };
     if constexpr (cfg::threads) {
         start_keeper(c);
     }
     errc why = errc::acquire_timeout;
     bool rejected = found != nullptr;
     bool examined = rejected;
+    bool fresh = false;
     for (;;) {
-        bool fresh = false;
         if (found == nullptr) {
-            if constexpr (!cfg::threads && Core::has_chores) run_chores(c); // perhaps that frees or cleans one
-            link* const l = c.take(n, c.waiting(), b.until(began), stop, why, poke);
+            work(); // perhaps that frees or cleans one
+            link* const l = c.take(n, c.waiting(), b.until(began), stop, why, poke, work);
             if (l == nullptr) {
-                if constexpr (!cfg::threads && Core::has_chores) {
-                    if (why == errc{}) { // called to work
-                        n.again = true;
-                        continue;
-                    }
-                }
                 if (rejected && why == errc::acquire_timeout) why = errc::validation_failed;
-                return refuse(c, why, sync::now() - began);
+                return refuse(c, b, why, sync::now() - began);
             }
             found = &Core::slot_of(*l);
         }
         if (found->open && !std::exchange(examined, false)) {
+            if constexpr (cfg::marks_dials) { // opened for this very acquire: not tested
+                fresh = found->dialled >= began && !owes_reply<Core>(*found);
+                if (fresh) break;
+            }
             if constexpr (!cfg::tests_at_checkout) break;
             else {
                 const finding f = examine(c, *found, b, cfg::clock_at_checkout ? c.age_now() : time_point{});
                 if (f.is == fitness::fit) break;
                 if (f.is == fitness::untested) {
                     settle(c, *found);
-                    return refuse(c, rejected ? errc::validation_failed : errc::acquire_timeout, sync::now() - began);
+                    return refuse(c, b, rejected ? errc::validation_failed : errc::acquire_timeout, sync::now() - began);
                 }
                 end = f.why;
                 rejected = true;
@@ -241,21 +252,17 @@ template <class Core>
             const time_point now = sync::now();
             if (!b.may_dial(now)) {
                 after_retire(&c, c.retire_unopened(*found), c.hold_keeper());
-                return refuse(c, rejected ? errc::validation_failed : errc::acquire_timeout, now - began);
+                return refuse(c, b, rejected ? errc::validation_failed : errc::acquire_timeout, now - began);
             }
             dialled d = dial(c, *found, b.dial_by(c.connect_limit(), now));
             if (!d.ok) {
                 after_retire(&c, c.retire_unopened(*found), c.hold_keeper());
-                return refuse(c, d.why, sync::now() - began, std::move(d.from_hook));
+                return refuse(c, b, d.why, sync::now() - began, std::move(d.from_hook));
             }
             c.dialled();
             fresh = true;
         }
-        if (fresh) {
-            const duration waited = sync::now() - began;
-            tell_waited(c, waited);
-            return hand_out(c, *found, where, {waited, true}, cfg::clock_at_lease ? c.age_now() : time_point{});
-        }
+        if (fresh) break;
         // Somebody else dials: the unfit one goes, and this acquire keeps its place at the front.
         c.leave();
         close_later(c, *std::exchange(found, nullptr), end);
@@ -263,7 +270,7 @@ template <class Core>
     }
     const duration waited = sync::now() - began;
     tell_waited(c, waited);
-    return hand_out(c, *found, where, {waited, false}, cfg::clock_at_lease ? c.age_now() : time_point{});
+    return hand_out(c, *found, where, {waited, fresh}, cfg::clock_at_lease ? c.age_now() : time_point{});
 }
 
 /// What acquire() does when it is not simply a pop. Out of line, so that the hot path stays a few instructions. `begun`: the budget,
@@ -300,7 +307,12 @@ template <class Core, class Request>
     if constexpr (cfg::clock_at_checkout || cfg::clock_at_lease) now = c.age_now();
     if constexpr (cfg::tests_at_checkout) {
         budget b = request.allowance(c);
-        if (const finding f = examine(c, s, b, now); f.is != fitness::fit) [[unlikely]] return acquire_out_of_line(c, at, request, &b, &s, f.why);
+        if (const finding f = examine(c, s, b, now); f.is != fitness::fit) [[unlikely]] {
+            if (f.is == fitness::unfit) return acquire_out_of_line(c, at, request, &b, &s, f.why);
+            settle(c, s); // it needs a test for which there is no time
+            request.refused(c, refuse(c, b, errc::acquire_timeout, duration::zero()));
+            return nullptr;
+        }
     }
     if constexpr (has_hook<on_acquire, Core>) {
         taken<Core> got = hand_out(c, s, at, {duration::zero(), false}, now);

@@ -59,6 +59,12 @@ void close_chain(Core& c, link* first, close_reason why) noexcept {
     }
 }
 
+/// Has a chain of slots closed where nobody waits for it.
+template <class Core>
+void close_chain_later(Core& c, link* first, close_reason why) noexcept {
+    while (first != nullptr) close_later(c, Core::slot_of(*std::exchange(first, first->next)), why);
+}
+
 /// Why a connection that the desk does not want goes.
 template <class Core>
 [[nodiscard]] close_reason excess_reason(Core& c) noexcept {
@@ -115,16 +121,20 @@ void close_rehomed(Core& c) noexcept {
     }
 }
 
-/// Refuses new acquires, wakes those who wait, closes what is idle. May be called again.
+/// Refuses new acquires, wakes those who wait, closes what is idle, on the background thread if there is one. May be called again.
 template <class Core>
 void shut(Core& c) {
     c.close();
     if constexpr (!Core::cfg::threads) c.keeper().stop(); // whoever gives back from now on closes
-    run_chores(c); // may leave idle what it cleaned
-    close_chain(c, c.extract_all(), close_reason::shutdown);
-    if constexpr (Core::cfg::calm) {
-        close_rehomed(c);
-        rehome(c);
+    if constexpr (Core::cfg::threads) {
+        close_chain_later(c, c.extract_all(), close_reason::shutdown);
+    } else {
+        run_chores(c); // may leave idle what it cleaned
+        close_chain(c, c.extract_all(), close_reason::shutdown);
+        if constexpr (Core::cfg::calm) {
+            close_rehomed(c);
+            rehome(c);
+        }
     }
 }
 

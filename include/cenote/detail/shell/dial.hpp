@@ -100,7 +100,9 @@ template <class Core>
     if constexpr (Core::cfg::fact_list::size != 0) {
         static_cast<typename Core::cfg::facts&>(s).open({.now = c.age_now(), .random = c.random()});
     }
-    const duration took = Core::sync::now() - began;
+    const time_point ended = Core::sync::now();
+    const duration took = ended - began;
+    if constexpr (Core::cfg::marks_dials) s.dialled = ended;
     tell_opened(c, {took});
     if constexpr (has_hook<on_connect, Core>) {
         try {

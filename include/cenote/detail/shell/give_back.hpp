@@ -117,16 +117,31 @@ void tidy(Core& c, typename Core::slot_type& s, cleanup what) noexcept {
     }
 }
 
-/// The whole of a give back for pools that have anything to do there.
+/// A lease is over: sinks are told, facts are stamped.
 template <class Core>
+void note_end(Core& c, typename Core::slot_type& s, [[maybe_unused]] time_point now, [[maybe_unused]] bool dirty) noexcept {
+    using cfg = typename Core::cfg;
+    if constexpr (cfg::records_holder) report_return(c, s);
+    if constexpr (cfg::times_leases) tell_returned(c, {now - s.leased, dirty});
+    else if constexpr (cfg::sinks::size != 0) tell_returned(c, {duration::zero(), dirty});
+    if constexpr (cfg::fact_list::size != 0) static_cast<typename cfg::facts&>(s).returned(now);
+}
+
+template <class Core>
+[[nodiscard]] time_point return_time(Core& c) noexcept {
+    if constexpr (Core::cfg::clock_at_return) return c.age_now();
+    else return {};
+}
+
+/// The whole of a give back for pools that have anything to do there. Not `Leased`: on_acquire threw, so nobody has heard of a lease.
+template <class Core, bool Leased = true>
 void give_back_checked(typename Core::slot_type& s) noexcept {
     using cfg = typename Core::cfg;
     Core& c = Core::of(s);
-    time_point now{};
-    if constexpr (cfg::clock_at_return) now = c.age_now();
+    const time_point now = return_time(c);
 
     bool usable = true;
-    if constexpr (has_hook<on_give_back, Core>) {
+    if constexpr (Leased && has_hook<on_give_back, Core>) {
         try {
             run_hooks<on_give_back>(c, s.conn);
         } catch (...) {
@@ -145,13 +160,8 @@ void give_back_checked(typename Core::slot_type& s) noexcept {
         }
         if (dirty) tell_dirty(c);
     }
-    if constexpr (cfg::records_holder) report_return(c, s);
-    if constexpr (cfg::times_leases) {
-        tell_returned(c, {now - s.leased, dirty});
-    } else if constexpr (cfg::sinks::size != 0) {
-        tell_returned(c, {duration::zero(), dirty});
-    }
-    if constexpr (cfg::fact_list::size != 0) static_cast<typename cfg::facts&>(s).returned(now);
+    if constexpr (Leased) note_end(c, s, now, dirty);
+    else if constexpr (cfg::fact_list::size != 0) static_cast<typename cfg::facts&>(s).returned(now);
 
     if (!usable) {
         c.leave();
@@ -184,10 +194,7 @@ inline void give_back(typename Core::slot_type& s) noexcept {
 template <class Core>
 void discard(typename Core::slot_type& s) noexcept {
     Core& c = Core::of(s);
-    if constexpr (Core::cfg::records_holder) report_return(c, s);
-    if constexpr (Core::cfg::fact_list::size != 0) {
-        static_cast<typename Core::cfg::facts&>(s).returned(Core::cfg::clock_at_return ? c.age_now() : time_point{});
-    }
+    note_end(c, s, return_time(c), false);
     c.leave();
     if constexpr (Core::cfg::threads) close_later(c, s, close_reason::discarded);
     else close_in_place(c, s, close_reason::discarded);
@@ -199,10 +206,7 @@ template <class Core>
     typename Core::connection_type taken{std::move(s.conn)}; // if this throws, the lease is as it was
     Core& c = Core::of(s);
     auto keeper = c.hold_keeper();
-    if constexpr (Core::cfg::records_holder) report_return(c, s);
-    if constexpr (Core::cfg::fact_list::size != 0) {
-        static_cast<typename Core::cfg::facts&>(s).returned(Core::cfg::clock_at_return ? c.age_now() : time_point{});
-    }
+    note_end(c, s, return_time(c), false);
     s.vacate();
     tell_detached(c);
     after_retire(&c, c.retire_detached(s), keeper);

@@ -127,7 +127,7 @@ template <class Core>
         if constexpr (Core::keeps_log) {
             if (const auto last = c.log().last()) found->last_connect_error = *last;
         }
-        out.why = std::move(found);
+        out.seen = std::move(found);
     } catch (...) { // out of memory: the code is right, the story is missing
     }
     return out;
