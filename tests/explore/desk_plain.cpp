@@ -275,7 +275,7 @@ private:
         idle_.clear();
     }
     void resume() {
-        desk_.resume(policy_);
+        desk_.resume();
         suspended_ = false;
         for (; !held_.empty(); held_.pop_back()) {
             if (!waiting_.empty()) granted(slots_[held_.back()]);

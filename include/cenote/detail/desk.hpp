@@ -542,7 +542,8 @@ private:
             why = errc::cancelled;
             return false;
         }
-        if (!n.again && queue_.count >= policy.max_waiters) {
+        // Who had his turn and got something unusable has been in already.
+        if (queue_.count >= policy.max_waiters && !(n.again && policy.max_waiters != 0)) {
             why = errc::queue_full;
             return false;
         }

@@ -19,8 +19,9 @@ namespace cenote {
 /// Range    max_dials 1 to 64; patience ≥ 0.
 /// Cost     up to max_dials + 1 threads (a second one only once the first is inside a driver call); a hand-over between threads
 ///          (tens of µs) for each connection opened.
-/// With     `~pool` lets a driver call in flight end for up to `patience`, then leaves it to end by itself: it never hangs. Such a
-///          call ends as soon as the driver lets it; until then its thread and the pool's memory stay.
+/// With     `~pool` has everything idle closed there and waits for that and for calls in flight up to `patience`, then leaves them to
+///          end by themselves: it never hangs. Until they have, their threads and the pool's memory stay. A lease that comes back
+///          after that closes its connection itself.
 struct background_thread {
     using family = family::housekeeping;
     static constexpr bool threads = true;
@@ -36,7 +37,7 @@ struct background_thread {
 ///
 /// Default  for `single_threaded`, `fixed<N>` and `profile::bare`.
 /// Cost     an acquire that finds nothing idle does pending clean-up first, and what comes up while it waits; then it opens: its
-///          deadline is as good as the driver's `open`. Idle timeouts, `min` and `min_idle` happen only when `maintain()` is called.
+///          deadline is as good as the driver's `open`, `close` and clean-up. Idle timeouts, `min` and `min_idle` happen only when `maintain()` is called.
 ///          After `close()`, or once the pool is gone, whoever gives a connection back closes it.
 struct manual {
     using family = family::housekeeping;

@@ -126,7 +126,7 @@ struct deferred : detail::reset_wrapper<What> {
 /// Housekeeping cleans up: the background thread at once, `manual` at the next `maintain()` or when an acquire finds nothing idle.
 ///
 /// Default  timeout 5 s per clean-up.
-/// Cost     a hand-over to housekeeping per clean-up; the connection is not available meanwhile.
+/// Cost     a hand-over to housekeeping per clean-up; until it is done the connection is not available and keeps its locks.
 template <class What = reset_if_dirty>
 struct background : detail::reset_wrapper<What> {
     [[no_unique_address]] What what{};
