@@ -38,7 +38,7 @@ public:
     [[nodiscard]] const char* name() const noexcept override { return "cenote"; }
     [[nodiscard]] std::string message(int code) const override {
         switch (static_cast<errc>(code)) {
-        case errc::acquire_timeout: return "acquire timeout: no connection became free in time";
+        case errc::acquire_timeout: return "acquire timeout: no connection became free";
         case errc::exhausted: return "pool exhausted: no connection is free and the policy is not to wait";
         case errc::queue_full: return "queue full: too many acquires are waiting already";
         case errc::cancelled: return "acquire cancelled by its stop token";
@@ -46,7 +46,7 @@ public:
         case errc::pool_suspended: return "pool suspended and the policy is not to wait";
         case errc::connect_failed: return "connect failed";
         case errc::connect_timeout: return "connection timeout";
-        case errc::validation_failed: return "validation failed: no usable connection was found in time";
+        case errc::validation_failed: return "validation failed: no usable connection was found";
         case errc::hook_failed: return "hook failed";
         case errc::nested_acquire: return "nested acquire: this thread already holds a lease of this pool";
         case errc::out_of_memory: return "out of memory";

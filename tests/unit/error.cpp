@@ -63,7 +63,7 @@ TEST_CASE("every code has a number, a name and a message of its own") {
 
 TEST_CASE("the messages say which step failed") {
     const std::pair<errc, std::string> texts[]{
-        {errc::acquire_timeout, "acquire timeout: no connection became free in time"},
+        {errc::acquire_timeout, "acquire timeout: no connection became free"},
         {errc::exhausted, "pool exhausted: no connection is free and the policy is not to wait"},
         {errc::queue_full, "queue full: too many acquires are waiting already"},
         {errc::cancelled, "acquire cancelled by its stop token"},
@@ -71,7 +71,7 @@ TEST_CASE("the messages say which step failed") {
         {errc::pool_suspended, "pool suspended and the policy is not to wait"},
         {errc::connect_failed, "connect failed"},
         {errc::connect_timeout, "connection timeout"},
-        {errc::validation_failed, "validation failed: no usable connection was found in time"},
+        {errc::validation_failed, "validation failed: no usable connection was found"},
         {errc::hook_failed, "hook failed"},
         {errc::nested_acquire, "nested acquire: this thread already holds a lease of this pool"},
         {errc::out_of_memory, "out of memory"},
@@ -118,7 +118,7 @@ TEST_CASE("a failure without evidence is its message") {
 
 TEST_CASE("the text of a failure gives the counts") {
     CHECK(told({.max = 10, .used = 9, .idle = 0, .opening = 1, .waiting = 3, .waited = 1999999us}).text() ==
-          "acquire timeout: no connection became free in time after 1999ms (max 10, used 9, idle 0, opening 1, waiting 3)");
+          "acquire timeout: no connection became free after 1999ms (max 10, used 9, idle 0, opening 1, waiting 3)");
     CHECK(told({.pool = "shop", .max = 1, .used = 1}, errc::queue_full).text() ==
           "queue full: too many acquires are waiting already after 0ms (pool shop: max 1, used 1, idle 0, opening 0, waiting 0)");
 }
@@ -143,7 +143,7 @@ TEST_CASE("the text of a failure names who holds, where and for how long") {
     CHECK(holder(0ns, "", here).text() == "0ms at " + at + " []");
     CHECK(holder(cenote::duration::max(), nullptr, here).text() == "9223372036854ms at " + at);
     CHECK(told({.max = 2, .holders = {holder(2s, "a", here), holder(1s, nullptr, here)}}).text() ==
-          "acquire timeout: no connection became free in time after 0ms (max 2, used 0, idle 0, opening 0, waiting 0)"
+          "acquire timeout: no connection became free after 0ms (max 2, used 0, idle 0, opening 0, waiting 0)"
           "; held longest: 2000ms at " + at + " [a], 1000ms at " + at);
 }
 
@@ -158,7 +158,7 @@ TEST_CASE("an error is a system_error whose text is the failure's, also in copie
         copy = std::make_unique<cenote::error>(e);
     }
     CHECK(std::string{copy->what()} ==
-          "acquire timeout: no connection became free in time after 0ms (pool shop: max 4, used 0, idle 0, opening 0, waiting 0)");
+          "acquire timeout: no connection became free after 0ms (pool shop: max 4, used 0, idle 0, opening 0, waiting 0)");
     CHECK(copy->why().seen->max == 4);
     try {
         throw *copy;
