@@ -5,8 +5,11 @@
 #include <cenote/detail/config.hpp>
 #include <cenote/detail/core.hpp>
 #include <cenote/detail/judge.hpp>
+#include <cenote/detail/refused.hpp>
 #include <cenote/detail/shell/acquire.hpp>
+#include <cenote/detail/shell/request.hpp>
 #include <cenote/detail/shell/upkeep.hpp>
+#include <cenote/detail/value_source.hpp>
 #include <cenote/driver.hpp>
 #include <cenote/error.hpp>
 #include <cenote/fwd.hpp>
@@ -33,59 +36,6 @@
 namespace cenote {
 namespace detail {
 
-/// Passes for whatever is asked of it.
-struct anything {
-    template <class T>
-    operator T&() const noexcept;
-};
-template <class D>
-struct connection_or_anything { using type = anything; };
-template <class D>
-    requires requires { typename D::connection; }
-struct connection_or_anything<D> { using type = typename D::connection; };
-template <class D, class Conn>
-struct handle_or_anything { using type = anything; };
-template <class D, class Conn>
-    requires requires(D& d, Conn& c) { d.native_handle(c); }
-struct handle_or_anything<D, Conn> { using type = decltype(std::declval<D&>().native_handle(std::declval<Conn&>())); };
-
-/// Stands in for the core of a pool whose policies were refused, so that the one sentence is the one error.
-template <class Driver>
-struct refused_core {
-    using connection_type = typename connection_or_anything<Driver>::type;
-    using driver_type = Driver;
-    using stop_token = std::stop_token;
-    struct cfg {
-        static constexpr bool embedded = false;
-        static constexpr bool calm = false;
-    };
-    struct slot_type;
-
-    template <class Policy>
-    Policy& get() const noexcept;
-    std::string_view name() const noexcept;
-    Driver& driver() const noexcept;
-};
-
-template <bool Sound, class Driver, class... P>
-struct pick_core { using type = refused_core<Driver>; };
-template <class Driver, class... P>
-struct pick_core<true, Driver, P...> { using type = core<Driver, typename resolve<Driver, P...>::type>; };
-
-/// The face of a refused pool: everything can be written, nothing can be done.
-template <class Core>
-struct refused_lease {
-    using connection_type = typename Core::connection_type;
-    explicit operator bool() const noexcept;
-    connection_type& operator*() const noexcept;
-    connection_type* operator->() const noexcept;
-    typename handle_or_anything<typename Core::driver_type, connection_type>::type native_handle() const;
-    void give_back() noexcept;
-    void discard() noexcept;
-    connection_type detach();
-    void tag(const char*) const noexcept;
-};
-
 template <class R, class Core>
 inline constexpr bool refers_to_lease =
     std::is_reference_v<R> || std::is_same_v<R, typename Core::connection_type*> || std::is_same_v<R, const typename Core::connection_type*> ||
@@ -98,82 +48,6 @@ template <class Core>
 struct handle_type<Core> {
     using type = decltype(std::declval<typename Core::driver_type&>().native_handle(std::declval<typename Core::connection_type&>()));
 };
-
-/// Gives each stored policy its value: the argument, else the profile's, else its default.
-template <class... A>
-class value_source {
-public:
-    explicit value_source(A&... args) noexcept : args_{args...} {}
-
-    template <class T>
-    [[nodiscard]] T operator()(std::type_identity<T>) const {
-        if constexpr (contains_v<T, list<std::remove_cvref_t<A>...>>) {
-            return T(std::move(std::get<T&>(args_)));
-        } else {
-            return other<T>();
-        }
-    }
-
-private:
-    template <class T>
-    struct wrapped { using type = void; };
-    template <template <class> class When, class What>
-    struct wrapped<When<What>> { using type = What; };
-
-    /// The profile among the arguments that has a T.
-    template <class T, class Profile>
-    static constexpr bool brings = [] {
-        if constexpr (!is_profile_v<Profile>) return false;
-        else return contains_v<T, policies_of<Profile>>;
-    }();
-
-    template <class T>
-    [[nodiscard]] T other() const {
-        using what = typename wrapped<T>::type;
-        if constexpr (std::is_same_v<family_of<T>, family::reset> && !std::is_void_v<what>) {
-            if constexpr (reset_what<what>) {
-                if constexpr (has<what>()) return T{(*this)(std::type_identity<what>{})};
-                else return make<T>();
-            } else {
-                return make<T>();
-            }
-        } else if constexpr ((brings<T, std::remove_cvref_t<A>> || ...)) {
-            return from_profile<T>();
-        } else {
-            return make<T>();
-        }
-    }
-    template <class T>
-    static consteval bool has() { return contains_v<T, list<std::remove_cvref_t<A>...>> || (brings<T, std::remove_cvref_t<A>> || ...); }
-
-    template <class T>
-    [[nodiscard]] T from_profile() const {
-        return std::apply([](A&... args) -> T { return first_with<T>(args...); }, args_);
-    }
-    template <class T, class First, class... Rest>
-    [[nodiscard]] static T first_with(First& first, Rest&... rest) {
-        if constexpr (!brings<T, First>) return first_with<T>(rest...);
-        else if constexpr (std::is_same_v<decltype(std::as_const(first).policies()), const First&>) return std::move(std::get<T>(first.values)); // a bundle: ours
-        else return std::get<T>(first.policies().values);
-    }
-
-    template <class T>
-    [[nodiscard]] static T make() {
-        return T{};
-    }
-
-    std::tuple<A&...> args_;
-};
-
-template <class X, class... P>
-inline constexpr bool named_in = (std::is_same_v<std::remove_cvref_t<X>, P> || ...);
-
-template <class... X>
-inline constexpr bool all_distinct = unique_of<list<std::remove_cvref_t<X>...>>::type::size == sizeof...(X);
-
-/// Whether P has a value in a pool that is constructed from X...
-template <class P, class... X>
-inline constexpr bool has_value = (std::is_same_v<P, std::remove_cvref_t<X>> || ...) || std::is_default_constructible_v<P>;
 
 } // namespace detail
 

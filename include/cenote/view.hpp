@@ -4,6 +4,7 @@
 #include <cenote/detail/shell/acquire.hpp>
 #include <cenote/detail/shell/give_back.hpp>
 #include <cenote/detail/shell/inspect.hpp>
+#include <cenote/detail/shell/request.hpp>
 #include <cenote/error.hpp>
 #include <cenote/lease.hpp>
 #include <cenote/pool.hpp>

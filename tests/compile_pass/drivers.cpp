@@ -91,12 +91,3 @@ int a_hotel() {
 }
 static_assert(driver<doorman> && !can_peek<doorman> && !can_ping<doorman> && !can_tell_state<doorman> && !can_rollback<doorman> && !can_reset<doorman> &&
               !can_defer_reset<doorman> && !can_execute<doorman> && !has_native_handle<doorman> && !can_classify<doorman>);
-
-// A refinement that is not quite one is none: it is not called half.
-struct nearly : doorman {
-    int peek(door&) noexcept { return 0; }                                   // returns no liveness
-    session_state state(door&) { return session_state::idle; }               // may throw
-    bool reset_start(door&) noexcept { return true; }                        // and no reset_finish
-};
-static_assert(driver<nearly> && !can_peek<nearly> && !can_tell_state<nearly> && !can_defer_reset<nearly>);
-static_assert(same<cfg_of<nearly>::validation, no_validation> && same<cfg_of<nearly>::reset, no_reset>);

@@ -3,6 +3,7 @@
 
 #include <cenote/detail/core.hpp>
 #include <cenote/detail/lifecycle.hpp>
+#include <cenote/detail/shell/budget.hpp>
 #include <cenote/detail/shell/close.hpp>
 #include <cenote/detail/shell/dial.hpp>
 #include <cenote/detail/shell/events.hpp>
@@ -17,49 +18,6 @@
 
 /// How leases begin.
 namespace cenote::detail::shell {
-
-/// How long an acquire may take. The clock is not read before something has to wait or to be tested.
-class budget {
-public:
-    explicit constexpr budget(timeout t) noexcept : length_{t.length()} {}
-    explicit constexpr budget(deadline d) noexcept : at_{d.at()}, fixed_{true} {}
-    /// Takes what is there, tests it, opens one if callers dial; waits for nobody.
-    [[nodiscard]] static constexpr budget none() noexcept {
-        budget b{timeout{duration::zero()}};
-        b.tries_ = true;
-        return b;
-    }
-
-    /// The end, for an acquire that looks at the clock for the first time now. It stays the same from then on.
-    [[nodiscard]] constexpr time_point until(time_point now) noexcept {
-        if (!fixed_) {
-            at_ = length_ == duration::max() ? time_point::max() : deadline::after(timeout{length_}, now).at();
-            fixed_ = true;
-        }
-        return at_;
-    }
-    [[nodiscard]] constexpr bool tries() const noexcept { return tries_; }
-    /// Whether it has no time left: no test is begun any more.
-    [[nodiscard]] constexpr bool spent(time_point now) noexcept { return !tries_ && until(now) <= now; }
-    /// Whether it may open a connection at `now`.
-    [[nodiscard]] constexpr bool may_dial(time_point now) noexcept { return tries_ || until(now) > now; }
-    /// The deadline of one open.
-    [[nodiscard]] constexpr deadline dial_by(duration connect_limit, time_point now) noexcept {
-        const deadline own = deadline::after(timeout{connect_limit}, now);
-        return tries_ ? own : own.sooner(deadline{until(now)});
-    }
-    /// The deadline of one test with its own limit.
-    [[nodiscard]] constexpr deadline test_by(duration limit, time_point now) noexcept {
-        const duration left = tries_ ? duration::zero() : deadline{until(now)}.remaining(now);
-        return deadline::after(timeout{lifecycle::validation_limit(limit, left)}, now);
-    }
-
-private:
-    duration length_{};
-    time_point at_{};
-    bool fixed_ = false;
-    bool tries_ = false;
-};
 
 template <class Core>
 struct taken {
@@ -324,64 +282,5 @@ template <class Core, class Request>
         return &s;
     }
 }
-
-/// Throws what a failed acquire has to say.
-template <class Core>
-[[noreturn, gnu::noinline]] void raise(Core& c, const taken<Core>& got) {
-    if (got.from_hook) std::rethrow_exception(got.from_hook);
-    throw error{failure_of(c, got, true)};
-}
-
-// The requests. Each says how long, until when, and who is told.
-
-/// A stop token that nobody can pull, of whatever type the pool uses.
-struct no_token {
-    template <class StopToken>
-    operator StopToken() const noexcept {
-        return {};
-    }
-};
-
-/// The pool's own budget; throws.
-struct default_request {
-    [[nodiscard]] static budget allowance(const auto& c) noexcept { return budget{timeout{c.budget()}}; }
-    [[nodiscard]] static no_token stop() noexcept { return {}; }
-    template <class Core>
-    static void refused(Core& c, const taken<Core>& got) {
-        raise(c, got);
-    }
-};
-
-/// Waits for nobody and tells nobody.
-struct try_request {
-    [[nodiscard]] static budget allowance(const auto&) noexcept { return budget::none(); }
-    [[nodiscard]] static no_token stop() noexcept { return {}; }
-    static void refused(const auto&, const auto&) noexcept {}
-};
-
-/// A budget and a stop token of its own; throws.
-template <class StopToken>
-struct timed_request {
-    budget b;
-    const StopToken* token;
-
-    [[nodiscard]] budget allowance(const auto&) const noexcept { return b; }
-    [[nodiscard]] StopToken stop() const noexcept { return token != nullptr ? *token : StopToken{}; }
-    template <class Core>
-    static void refused(Core& c, const taken<Core>& got) {
-        raise(c, got);
-    }
-};
-
-/// The same, and the failure goes into a `fail_to`.
-template <class StopToken>
-struct telling_request : timed_request<StopToken> {
-    fail_to target;
-
-    template <class Core>
-    void refused(Core& c, const taken<Core>& got) const noexcept {
-        target.set(failure_of(c, got, target.wants_evidence()));
-    }
-};
 
 } // namespace cenote::detail::shell
