@@ -71,7 +71,13 @@ public:
         while (!idle.empty()) {
             connection c = idle.front();
             idle.pop_front();
-            const auto end = unfit(c);
+            bool untested = false;
+            const auto end = unfit(c, may_open, untested);
+            if (untested) { // acquire(0) has no time for a test
+                settle(c);
+                why = rejected ? errc::validation_failed : errc::acquire_timeout;
+                return std::nullopt;
+            }
             if (!end) return lease(c);
             closed.emplace_back(c.id, *end);
             rejected = true;
@@ -175,9 +181,11 @@ private:
         return c;
     }
     bool pinged(const connection& c) { return !fails(site::ping) && !c.lost && !c.busy; }
-    std::optional<close_reason> unfit(connection& c) {
+    std::optional<close_reason> unfit(connection& c, bool has_time, bool& untested) {
         if (aged(c)) return close_reason::age;
-        if (std::exchange(c.answer_due, false)) {
+        if (c.answer_due) {
+            if (untested = !has_time; untested) return std::nullopt;
+            c.answer_due = false;
             if (c.lost) return close_reason::validation;
             if (fails(site::reset_finish)) return close_reason::reset_failed;
             c.transaction = c.busy = c.setting = false;
@@ -186,6 +194,7 @@ private:
         const bool test = rule.look == looks::ping || (rule.look != looks::never && now - c.used >= rule.after);
         if (!test || (rule.look == looks::peek_after && !c.lost && !c.busy)) return std::nullopt;
         if (rule.look == looks::peek_after && c.lost) return close_reason::validation;
+        if (untested = !has_time; untested) return std::nullopt;
         return pinged(c) ? std::nullopt : std::optional{close_reason::validation};
     }
     bool cleaned(connection& c) {
