@@ -82,7 +82,7 @@ public:
 ///                `void keep_chore(link&)` carries one out
 ///                `time_point keep_up()` scans, and says when to scan next, in steady_clock's time
 ///                `pin()`, `let_go()` keep the core alive meanwhile; the last to let go of one whose pool is gone frees it
-/// Locks    `mutex_` guards everything here and is never held while the core is called.
+/// Locks    `mutex_` guards everything here and is never held while the core is called, but to pin it.
 ///          A worker inside the core holds a permit or a pin, either of which keeps the core alive; so no worker touches one that is gone.
 template <class Core>
 class crew : public std::enable_shared_from_this<crew<Core>> {
