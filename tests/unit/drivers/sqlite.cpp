@@ -304,15 +304,23 @@ TEST_CASE("running out of file descriptors is a reason to try SQLite again") {
     rlimit none = before;
     none.rlim_cur = 3;
     sqlite d{dir.file()};
-    std::optional<error_class> kind;
+    std::exception_ptr thrown;
+    // UBSan looks at an object's type through a pipe, the first time: the failing path is walked once while there are descriptors,
+    // and the error is looked at when there are some again.
+    CHECK_THROWS_AS(sqlite{dir.file("missing/shop.db")}.open(never), driver_error);
     REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
     try {
         auto c = d.open(never);
-    } catch (const driver_error& e) {
-        kind = e.kind();
+    } catch (...) {
+        thrown = std::current_exception();
     }
     REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
-    CHECK(kind == error_class::server_full);
+    REQUIRE(thrown);
+    try {
+        std::rethrow_exception(thrown);
+    } catch (const driver_error& e) {
+        CHECK(e.kind() == error_class::server_full);
+    }
 }
 
 TEST_CASE("many threads open one new SQLite file at once, and all get a write-ahead log") {
