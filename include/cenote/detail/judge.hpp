@@ -23,7 +23,7 @@ enum class rule {
     bad_profile, bad_sizing, bad_waiting, bad_locking, bad_mutex, bad_housekeeping, bad_budget, bad_connecting, bad_age, bad_validation, bad_reset,
     bad_leak, bad_nesting, bad_metrics, bad_hook, bad_clock, bad_name,
     wait_on_one_thread, thread_on_one_thread, thread_in_fixed,
-    near_peek, near_ping, near_state, near_rollback, near_reset, near_deferred, near_execute, near_classify,
+    bad_order, near_peek, near_ping, near_state, near_rollback, near_reset, near_deferred, near_execute, near_classify,
     no_peek, no_ping, no_state, backoff_without_thread, no_full_reset, no_execute, no_deferred, deferred_script,
 };
 
@@ -235,17 +235,25 @@ inline constexpr bool backs_off = false;
 template <class... P>
 inline constexpr bool backs_off<list<P...>> = (std::is_same_v<kind_of<P>, kind::backoff> || ...);
 
+/// Locking policies of cenote's, whose idle sets know two orders.
+template <class L>
+inline constexpr bool own_locking = std::is_same_v<L, single_threaded>;
+template <class M>
+inline constexpr bool own_locking<with_mutex<M>> = true;
+
 /// The combination, once each policy is known to be sound by itself.
 template <class D, class Chosen>
 consteval rule judge_combination() {
     using sizing = first_of_family_t<family::sizing, bounded, Chosen>;
     using locking = first_of_family_t<family::locking, with_mutex<>, Chosen>;
+    using ordering = first_of_family_t<family::order, lifo, Chosen>;
     using waiting = first_of_family_t<family::waiting, no_wait, Chosen>;
     using keeping = first_of_family_t<family::housekeeping, manual, Chosen>;
     using backed = first_of_family_t<family::housekeeping, default_housekeeping<locking, sizing>, Chosen>;
     using checking = first_of_family_t<family::validation, no_validation, Chosen>;
     using cleaning = typename when_of<D, first_of_family_t<family::reset, no_reset, Chosen>>::type;
     if constexpr (!basic_lockable<typename locking::sync::mutex>) return rule::bad_mutex;
+    else if constexpr (own_locking<locking> && !std::is_same_v<ordering, lifo> && !std::is_same_v<ordering, fifo>) return rule::bad_order;
     else if constexpr (!locking::threads && waiting::waits) return rule::wait_on_one_thread;
     else if constexpr (!locking::threads && keeping::threads) return rule::thread_on_one_thread;
     else if constexpr (sizing::embedded != 0 && keeping::threads) return rule::thread_in_fixed;
@@ -331,6 +339,7 @@ struct verdict {
     static_assert(R != rule::wait_on_one_thread, "cenote: single_threaded cannot wait, the only thread would wait for itself; write no_wait, or with_mutex instead of single_threaded, see cenote/policy/locking.hpp");
     static_assert(R != rule::thread_on_one_thread, "cenote: single_threaded and background_thread contradict each other; write manual, or with_mutex instead of single_threaded, see cenote/policy/housekeeping.hpp");
     static_assert(R != rule::thread_in_fixed, "cenote: fixed<N> lives inside the pool object, which a background_thread could outlive; write manual, or bounded{.max = N}, see cenote/policy/sizing.hpp");
+    static_assert(R != rule::bad_order, "cenote: the idle sets of cenote hand out lifo or fifo; write one of these, or a locking policy of your own that knows the order, see cenote/policy/order.hpp");
     static_assert(R != rule::near_peek, "cenote: the driver has a member `peek` that is not `liveness peek(connection&) noexcept`; give it that signature or another name, see cenote/driver.hpp");
     static_assert(R != rule::near_ping, "cenote: the driver has a member `ping` that is not `void ping(connection&, deadline)`; give it that signature or another name, see cenote/driver.hpp");
     static_assert(R != rule::near_state, "cenote: the driver has a member `state` that is not `session_state state(connection&) noexcept`; give it that signature or another name, see cenote/driver.hpp");
