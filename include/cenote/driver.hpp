@@ -87,6 +87,16 @@ enum class session_state : unsigned char {
     unknown,            ///< the driver cannot tell, or the connection is broken
 };
 
+/// What the other side is in a group of servers.
+enum class server_role : unsigned char {
+    primary, ///< takes writes
+    standby, ///< refuses them: a replica, in recovery, or set to read only
+    unknown, ///< the driver cannot tell
+};
+
+/// What a connection that is being opened waits for on its descriptor.
+enum class readiness : unsigned char { read, write };
+
 /// A driver: the resource a pool holds and how to open and close one.
 ///
 /// Shape    `connection`                           a movable type; the pool stores it in place
@@ -136,12 +146,27 @@ concept can_reset = driver<D> && requires(D& d, typename D::connection& c, deadl
     { d.reset(c, by) } -> std::same_as<void>;
 };
 
-/// `bool reset_start(c) noexcept` sends the reset without waiting (false: would block, close instead);
-/// `void reset_finish(c, deadline)` reads its answer. Without them `deferred` is refused and `background` is the default.
+/// `bool reset_start(c) noexcept` sends the reset without waiting; `void reset_finish(c, deadline)` reads the answer and throws when
+/// it is bad. False: that cannot be done without waiting, and housekeeping does it with `reset` instead; if anything was sent, the
+/// connection is marked so that it fails there. Without them `deferred` is refused and `background` is the default.
 template <class D>
 concept can_defer_reset = driver<D> && requires(D& d, typename D::connection& c, deadline by) {
     { d.reset_start(c) } noexcept -> std::same_as<bool>;
     { d.reset_finish(c, by) } -> std::same_as<void>;
+};
+
+/// `bool rollback_start(c) noexcept` sends a rollback as `reset_start` sends a reset; `reset_finish` reads its answer. Without it
+/// `deferred{reset_if_dirty}` sends the full reset.
+template <class D>
+concept can_defer_rollback = can_defer_reset<D> && requires(D& d, typename D::connection& c) {
+    { d.rollback_start(c) } noexcept -> std::same_as<bool>;
+};
+
+/// `bool execute_start(c, sql) noexcept` sends a rollback if one is needed and this SQL; `reset_finish` reads the answers. Without it
+/// `deferred{reset_with}` is refused.
+template <class D>
+concept can_defer_script = can_defer_reset<D> && requires(D& d, typename D::connection& c, std::string_view sql) {
+    { d.execute_start(c, sql) } noexcept -> std::same_as<bool>;
 };
 
 /// `void execute(c, sql, deadline)`: runs statements whose results do not matter; throws. Without it `reset_with` is refused.
@@ -158,6 +183,52 @@ concept has_native_handle = driver<D> && requires(D& d, typename D::connection& 
 template <class D>
 concept can_classify = driver<D> && requires(D& d, const std::exception& e) {
     { d.classify(e) } noexcept -> std::same_as<error_class>;
+};
+
+/// `auto dial(deadline)`: `open` in steps, so that one thread can open many at once. Throws like `open`. What it returns is movable and has
+///   `int descriptor() const noexcept`       what to wait for; it may be another one after each step
+///   `readiness want() const noexcept`       whether it waits to read or to write
+///   `deadline until() const noexcept`       when to step even if nothing happened; never later than the deadline given
+///   `bool step()`                           goes on without waiting; true: `take` may be called; throws when it failed or time is up
+///   `connection take()`                     what was opened, once
+/// Destroying it gives up. Without it connections are opened one after the other on each thread.
+template <class D>
+concept can_dial = driver<D> && requires(D& d, deadline by) {
+    requires std::movable<decltype(d.dial(by))>;
+    requires requires(decltype(d.dial(by))& s, const decltype(d.dial(by))& looked_at) {
+        { looked_at.descriptor() } noexcept -> std::same_as<int>;
+        { looked_at.want() } noexcept -> std::same_as<readiness>;
+        { looked_at.until() } noexcept -> std::same_as<deadline>;
+        { s.step() } -> std::same_as<bool>;
+        { s.take() } -> std::same_as<typename D::connection>;
+    };
+};
+
+/// `auto interrupter(c)`: a token through which another thread can interfere while the connection is in use. It owns what it needs,
+/// is movable, stays valid when the connection is closed (then it does nothing, or fails), and is used by one thread at a time.
+///   `void cancel(token&, deadline)`         asks the server to stop the statement that runs; throws when it could not ask
+///   `void sever(token&, deadline) noexcept` ends the session: a call of its user fails soon, and the server drops it
+/// Without it a connection in use can only be reported, not ended.
+template <class D>
+concept can_interrupt = driver<D> && requires(D& d, typename D::connection& c, deadline by) {
+    requires std::movable<decltype(d.interrupter(c))>;
+    requires requires(decltype(d.interrupter(c))& token) {
+        { d.cancel(token, by) } -> std::same_as<void>;
+        { d.sever(token, by) } noexcept -> std::same_as<void>;
+    };
+};
+
+/// `void abandon(c) noexcept`: lets go of a connection in a forked child without a byte to the server, whose session stays the parent's.
+/// The connection can only be destroyed afterwards.
+template <class D>
+concept can_abandon = driver<D> && requires(D& d, typename D::connection& c) {
+    { d.abandon(c) } noexcept -> std::same_as<void>;
+};
+
+/// `server_role role(c, deadline)`: whether this server takes writes; throws when it cannot be asked.
+template <class D>
+concept can_tell_role = driver<D> && requires(D& d, typename D::connection& c, deadline by) {
+    { d.role(c, by) } -> std::same_as<server_role>;
 };
 
 /// The class of an error that came out of `d`.
