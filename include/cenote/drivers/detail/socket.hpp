@@ -30,10 +30,10 @@ private:
     int before_;
 };
 
-/// Waits until the descriptor is ready (or broken, which reading will show), at most until `by`. False: time is up.
-[[nodiscard]] inline bool wait_ready(int descriptor, readiness what, deadline by) noexcept {
+/// Waits for one of the events of poll (or for a broken descriptor, which reading will show), at most until `by`. False: time is up.
+[[nodiscard]] inline bool wait_for(int descriptor, short events, deadline by) noexcept {
     const errno_kept keep;
-    pollfd p{.fd = descriptor, .events = static_cast<short>(what == readiness::read ? POLLIN : POLLOUT), .revents = 0};
+    pollfd p{.fd = descriptor, .events = events, .revents = 0};
     for (;;) {
         int ms = -1;
         if (!by.is_never()) {
@@ -46,6 +46,11 @@ private:
         if (n < 0 && errno != EINTR && errno != EAGAIN) return true; // the client library will meet it, and say what it is
     }
 }
+[[nodiscard]] inline bool wait_ready(int descriptor, readiness what, deadline by) noexcept {
+    return wait_for(descriptor, what == readiness::read ? POLLIN : POLLOUT, by);
+}
+/// Whether the descriptor is ready now.
+[[nodiscard]] inline bool is_ready(int descriptor, readiness what) noexcept { return wait_ready(descriptor, what, deadline{time_point{}}); }
 
 /// A look at an idle connection's socket. Hang-up and errors are dead; something to be read may be a notification as well as a last
 /// word, so it is only suspicious.

@@ -1,0 +1,290 @@
+// Distributed under the Boost Software License, Version 1.0. See LICENSE.
+#pragma once
+
+#include <cenote/driver.hpp>
+#include <cenote/drivers/detail/secret.hpp>
+#include <cenote/drivers/detail/socket.hpp>
+
+#include <libpq-fe.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <poll.h>
+#include <sys/ioctl.h>
+
+namespace cenote::drivers::pg {
+
+struct clear_result {
+    void operator()(PGresult* r) const noexcept { PQclear(r); }
+};
+using result_owner = std::unique_ptr<PGresult, clear_result>;
+struct finish_connection {
+    void operator()(PGconn* c) const noexcept { PQfinish(c); }
+};
+using connection_owner = std::unique_ptr<PGconn, finish_connection>;
+
+[[nodiscard]] inline std::string_view field(const PGresult* r, int which) noexcept {
+    const char* const text = PQresultErrorField(r, which);
+    return text != nullptr ? std::string_view{text} : std::string_view{};
+}
+
+/// The class of a SQLSTATE. Only what the server said; a connection that broke without a word has none.
+[[nodiscard]] constexpr error_class class_of(std::string_view sqlstate) noexcept {
+    constexpr auto is = [](std::string_view s, std::initializer_list<std::string_view> any) {
+        for (const std::string_view one : any) {
+            if (s == one) return true;
+        }
+        return false;
+    };
+    if (sqlstate.size() != 5) return error_class::other;
+    const std::string_view kind = sqlstate.substr(0, 2);
+    if (is(sqlstate, {"57P01", "57P02", "57P04", "57P05", "25P03", "25P04"}) || kind == "08") return error_class::disconnected;
+    if (sqlstate == "57P03") return error_class::not_ready;
+    if (sqlstate == "57014") return error_class::cancelled;
+    if (sqlstate == "53300") return error_class::server_full;
+    if (sqlstate == "25006") return error_class::wrong_role;
+    if (sqlstate == "26000") return error_class::stale_plan;
+    if (is(sqlstate, {"40001", "40P01"})) return error_class::serialization;
+    if (sqlstate == "55P03") return error_class::timeout;
+    if (kind == "28" || sqlstate == "42501") return error_class::auth;
+    if (kind == "23") return error_class::constraint;
+    return error_class::other;
+}
+
+/// What the server says beside its answers.
+struct notice {
+    std::string_view severity; ///< in the server's language
+    std::string_view sqlstate;
+    std::string_view message;
+};
+
+/// One connection with what the driver has to remember of it. Stays where it is: libpq keeps its address.
+struct session {
+    explicit session(PGconn* c, std::shared_ptr<const std::function<void(const notice&)>> to) : handle{c}, on_notice{std::move(to)} {
+        PQsetNoticeReceiver(c, &session::receive, this); // libpq's own writes to stderr
+    }
+    session(const session&) = delete;
+    session& operator=(const session&) = delete;
+
+    static void receive(void* self, const PGresult* r) noexcept {
+        auto& s = *static_cast<session*>(self);
+        const std::string_view code = field(r, PG_DIAG_SQLSTATE), level = field(r, PG_DIAG_SEVERITY_NONLOCALIZED);
+        try {
+            // A last word before the end: when the session dies, no later call tells its SQLSTATE. An immediate stop says it as a warning.
+            if (level == "FATAL" || level == "PANIC" || class_of(code) == error_class::disconnected) {
+                s.last_word = code;
+                s.last_text = field(r, PG_DIAG_MESSAGE_PRIMARY);
+            }
+            if (s.on_notice && *s.on_notice) (*s.on_notice)({field(r, PG_DIAG_SEVERITY), code, field(r, PG_DIAG_MESSAGE_PRIMARY)});
+        } catch (...) { // libpq is C
+        }
+    }
+
+    [[nodiscard]] bool alive() const noexcept { return handle && !broken && PQstatus(handle.get()) == CONNECTION_OK; }
+
+    connection_owner handle;
+    std::shared_ptr<const std::function<void(const notice&)>> on_notice;
+    std::string last_word, last_text; ///< SQLSTATE and text of a FATAL that came beside an answer
+    int syncs_due = 0;                ///< of a reset that was started in pipeline mode
+    bool broken = false;              ///< a call was given up half-way: what comes next cannot be told from its answer
+};
+
+/// libpq's texts have several lines, indented; a log wants one.
+[[nodiscard]] inline std::string one_line(std::string_view text) {
+    std::string out;
+    for (const char c : text) {
+        if (c != '\n' && c != '\t') out.push_back(c);
+        else if (!out.empty() && out.back() != ' ') out.push_back(' ');
+    }
+    while (out.ends_with(' ')) out.pop_back();
+    return out;
+}
+
+[[noreturn]] inline void fail(error_class kind, std::string_view doing, std::string_view why, std::string_view sqlstate = {}) {
+    throw driver_error{kind, std::string{"postgres: "}.append(doing).append(": ").append(one_line(why)), 0, std::string{sqlstate}};
+}
+
+/// The connection is of no more use.
+[[noreturn]] inline void fail_broken(session& s, std::string_view doing) {
+    if (!s.handle) fail(error_class::disconnected, doing, "the connection is closed");
+    if (PQstatus(s.handle.get()) == CONNECTION_OK && s.broken) fail(error_class::disconnected, doing, "an earlier call was given up half-way");
+    s.broken = true;
+    if (!s.last_word.empty()) fail(error_class::disconnected, doing, s.last_text, s.last_word);
+    const std::string_view said = PQerrorMessage(s.handle.get());
+    fail(error_class::disconnected, doing, said.empty() ? "connection lost" : said);
+}
+
+/// What the server, or libpq, says in a result that is an error.
+[[noreturn]] inline void fail(session& s, const PGresult* r, std::string_view doing) {
+    const std::string_view code = field(r, PG_DIAG_SQLSTATE);
+    if (PQstatus(s.handle.get()) != CONNECTION_OK) {
+        // libpq adds its own words about the lost connection; the server's come first.
+        if (code.empty()) fail_broken(s, doing);
+        s.broken = true;
+        fail(class_of(code) == error_class::other ? error_class::disconnected : class_of(code), doing, field(r, PG_DIAG_MESSAGE_PRIMARY), code);
+    }
+    error_class kind = class_of(code);
+    if (code == "0A000" && field(r, PG_DIAG_SOURCE_FUNCTION) == "RevalidateCachedQuery") kind = error_class::stale_plan;
+    std::string text{field(r, PG_DIAG_MESSAGE_PRIMARY)};
+    if (text.empty()) text = PQresultErrorMessage(r);
+    if (const std::string_view detail = field(r, PG_DIAG_MESSAGE_DETAIL); !detail.empty()) text.append(" (").append(detail).append(")");
+    if (kind == error_class::server_full) text.insert(0, "too many connections: ");
+    fail(kind, doing, text, code);
+}
+
+[[noreturn]] inline void give_up(session& s, std::string_view doing) {
+    s.broken = true;
+    fail(error_class::timeout, doing, "deadline passed, no answer from the server");
+}
+
+/// Keeps libpq from waiting in its own way for as long as a call of the driver takes.
+class unblocked {
+public:
+    explicit unblocked(session& s) noexcept : s_{s}, before_{PQisnonblocking(s.handle.get())} {
+        if (before_ == 0) PQsetnonblocking(s.handle.get(), 1);
+    }
+    unblocked(const unblocked&) = delete;
+    unblocked& operator=(const unblocked&) = delete;
+    ~unblocked() {
+        if (before_ == 0) PQsetnonblocking(s_.handle.get(), 0); // not while something is unsent: libpq then refuses, and the session is broken anyway
+    }
+
+private:
+    session& s_;
+    int before_;
+};
+
+/// Sends what libpq still has to send.
+inline void flush(session& s, std::string_view doing, deadline by) {
+    PGconn* const c = s.handle.get();
+    for (int left = 0; (left = PQflush(c)) != 0;) {
+        if (left < 0) fail_broken(s, doing);
+        if (!wait_for(PQsocket(c), POLLIN | POLLOUT, by)) give_up(s, doing);
+        if (is_ready(PQsocket(c), readiness::read) && PQconsumeInput(c) == 0) fail_broken(s, doing); // or both sides wait for the other to read
+    }
+}
+
+/// The next result; null: this command has no more.
+[[nodiscard]] inline result_owner next(session& s, std::string_view doing, deadline by) {
+    PGconn* const c = s.handle.get();
+    while (PQisBusy(c) != 0) {
+        if (!wait_ready(PQsocket(c), readiness::read, by)) give_up(s, doing);
+        if (PQconsumeInput(c) == 0) fail_broken(s, doing);
+    }
+    return result_owner{PQgetResult(c)};
+}
+
+[[nodiscard]] inline bool is_error(ExecStatusType s) noexcept {
+    return s == PGRES_BAD_RESPONSE || s == PGRES_FATAL_ERROR || s == PGRES_PIPELINE_ABORTED;
+}
+
+/// Ends a copy that somebody began, so that its command can end. False: not now.
+[[nodiscard]] inline bool end_copy(session& s, ExecStatusType what) noexcept {
+    PGconn* const c = s.handle.get();
+    if (what == PGRES_COPY_IN) return PQputCopyEnd(c, "the connection went back to its pool") == 1;
+    if (what != PGRES_COPY_OUT) return false; // both ways at once: replication
+    char* row = nullptr;
+    int n = 0;
+    while ((n = PQgetCopyData(c, &row, 1)) > 0) PQfreemem(row);
+    return n == -1;
+}
+
+/// Reads everything up to the end of the command; the first error is thrown once nothing more is to come.
+inline result_owner finish(session& s, std::string_view doing, deadline by) {
+    result_owner last, bad;
+    while (result_owner r = next(s, doing, by)) {
+        const ExecStatusType status = PQresultStatus(r.get());
+        if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH) {
+            while (!end_copy(s, status)) {
+                if (status == PGRES_COPY_BOTH || !s.alive()) fail_broken(s, doing);
+                flush(s, doing, by);
+                if (!wait_ready(PQsocket(s.handle.get()), readiness::read, by)) give_up(s, doing);
+                if (PQconsumeInput(s.handle.get()) == 0) fail_broken(s, doing);
+            }
+            flush(s, doing, by);
+            if (status == PGRES_COPY_OUT) continue;
+        }
+        if (is_error(status) && !bad) bad = std::move(r);
+        else last = std::move(r);
+    }
+    if (bad) fail(s, bad.get(), doing);
+    if (!s.alive()) fail_broken(s, doing);
+    return last;
+}
+
+/// One command and its answer.
+template <class Send>
+result_owner round_trip(session& s, std::string_view doing, deadline by, Send send) {
+    if (!s.alive()) fail_broken(s, doing);
+    const unblocked here{s};
+    if (send(s.handle.get()) == 0) {
+        if (!s.alive()) fail_broken(s, doing);
+        fail(error_class::other, doing, PQerrorMessage(s.handle.get())); // refused by libpq: another command is unfinished
+    }
+    flush(s, doing, by);
+    return finish(s, doing, by);
+}
+inline result_owner round_trip(session& s, std::string_view doing, const char* sql, deadline by) {
+    return round_trip(s, doing, by, [sql](PGconn* c) { return PQsendQuery(c, sql); });
+}
+
+/// How much of an unfinished result is worth reading to save its connection.
+struct drain_bound {
+    std::size_t bytes;
+    duration time;
+};
+
+/// Ends the command that is unfinished by reading on, within the bound. False: more would come.
+[[nodiscard]] inline bool drain(session& s, drain_bound bound, deadline by) {
+    constexpr std::string_view doing = "cannot clean up";
+    PGconn* const c = s.handle.get();
+    const unblocked here{s};
+    by = by.sooner(deadline::in(bound.time));
+    std::size_t seen = 0;
+    const auto more = [&] {
+        if (seen > bound.bytes || !wait_ready(PQsocket(c), readiness::read, by)) return false;
+        int waiting = 0;
+        if (::ioctl(PQsocket(c), FIONREAD, &waiting) == 0) seen += static_cast<std::size_t>(std::max(waiting, 0));
+        if (PQconsumeInput(c) == 0) fail_broken(s, doing);
+        return true;
+    };
+    const bool piped = PQpipelineStatus(c) != PQ_PIPELINE_OFF;
+    if (piped && PQpipelineSync(c) == 0) fail_broken(s, doing); // commands without a sync get no answer
+    for (bool ended = false;;) {
+        if (PQflush(c) < 0) fail_broken(s, doing);
+        while (PQisBusy(c) != 0) {
+            if (!more()) return false;
+        }
+        const result_owner r{PQgetResult(c)};
+        if (!r) {
+            if (!piped) break;
+            // In a pipeline nothing only means the end of one command. The mode can be left when no answer is due.
+            if (std::exchange(ended, true) && PQexitPipelineMode(c) == 1) break;
+            if (!s.alive()) fail_broken(s, doing);
+            continue;
+        }
+        ended = PQresultStatus(r.get()) == PGRES_PIPELINE_SYNC;
+        if (ended && PQexitPipelineMode(c) == 1) break;
+        const ExecStatusType status = PQresultStatus(r.get());
+        if (status == PGRES_COPY_BOTH) return false;
+        if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT) {
+            while (!end_copy(s, status)) {
+                if (!s.alive()) fail_broken(s, doing);
+                if (!more()) return false;
+            }
+        }
+        if (seen > bound.bytes) return false;
+    }
+    if (!s.alive()) fail_broken(s, doing);
+    return true;
+}
+
+} // namespace cenote::drivers::pg

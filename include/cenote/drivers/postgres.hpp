@@ -1,0 +1,528 @@
+// Distributed under the Boost Software License, Version 1.0. See LICENSE.
+#pragma once
+
+#include <cenote/detail/invalid.hpp>
+#include <cenote/driver.hpp>
+#include <cenote/drivers/detail/pg_cancel.hpp>
+#include <cenote/drivers/detail/pg_dial.hpp>
+#include <cenote/drivers/detail/pg_session.hpp>
+#include <cenote/drivers/detail/pg_target.hpp>
+#include <cenote/drivers/detail/socket.hpp>
+
+#include <libpq-fe.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <exception>
+#include <functional>
+#include <initializer_list>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace cenote {
+
+/// The driver for PostgreSQL, on libpq 14 or later (PostgreSQL licence).
+///
+/// A lease's `native_handle()` is the PGconn: existing libpq code runs on it unchanged, but for PQfinish and PQreset, which are the pool's.
+///
+/// Called   `open`, `dial` and `close` from several threads at once. A connection is used by one thread at a time, as libpq asks.
+/// Errors   driver_error with the SQLSTATE, the server's or libpq's text and its class. Passwords are taken out of every text. What the
+///          server says beside its answers goes to `options.on_notice`, never to stderr.
+/// Cost     open 1.5–7 ms, most of it the server's; peek 0.2 µs; ping, rollback and reset one round trip each.
+/// With     deadlines hold to the millisecond, but the name of a host is resolved by the system, which knows no deadline: give `hostaddr`
+///          beside `host`, or let the background thread wait for it, as pools do unless they are told otherwise. Several hosts share the
+///          time that is left evenly; `connect_timeout`, where given, bounds each of them, to the second and not rounded up.
+class postgres {
+public:
+    using notice = drivers::pg::notice;
+
+    struct options {
+        /// Where to connect: `host=db dbname=shop user=web`, or `postgresql://web@db/shop`. What it leaves out comes from libpq's
+        /// environment (PGHOST, PGPASSWORD …), service and password files.
+        ///
+        /// Errors   std::invalid_argument when libpq cannot read it. The message says what is wrong and never repeats the string, as that
+        ///          is most often a password with a special character. In a URI, one with '@', '/' or '%' must be percent-encoded.
+        std::string conninfo{};
+
+        /// Keywords and values, as they are: nothing in a value can add a keyword. They win over the string's.
+        ///
+        /// Shape    `{{"host", host}, {"dbname", name}, {"password", secret}}`
+        /// Range    keywords that this libpq knows, values without a zero byte; else std::invalid_argument.
+        std::vector<std::pair<std::string, std::string>> parameters{};
+
+        /// What pg_stat_activity shows, unless PGAPPNAME, the string or `parameters` say otherwise.
+        ///
+        /// Default  the program's name, where the system tells it, else "cenote".
+        std::string application_name = program_name();
+
+        /// How long the kernel keeps trying to deliver what was sent before it gives the connection up (`tcp_user_timeout`). Keepalives do
+        /// not help while data is unacknowledged: without this a query to a host that vanished hangs for a quarter of an hour.
+        ///
+        /// Default  15 s. 0 leaves it to the kernel.
+        /// Range    0 … 2147483647 ms, whole milliseconds; else std::invalid_argument. TCP on Linux only.
+        duration tcp_user_timeout = std::chrono::seconds{15};
+
+        /// SQL that every new connection runs, one statement each, and again at the end of each full reset, in the same round trip.
+        ///
+        /// Default  none.
+        /// Errors   when one fails, `open` and `reset` fail.
+        std::vector<std::string> init{};
+
+        /// How much of an unfinished result is read to save its connection; beyond that the statement is cancelled (libpq 17 or later) or
+        /// the connection closed.
+        ///
+        /// Default  64 KiB or 1 ms, whichever comes first: a new connection costs more than that, but not much.
+        /// Range    drain_time ≥ 0, else std::invalid_argument.
+        std::size_t drain_bytes = std::size_t{64} * 1024;
+        duration drain_time = std::chrono::milliseconds{1};
+
+        /// Hears what the server says beside its answers: notices, warnings and the last words of a session that is ended.
+        ///
+        /// Default  nobody.
+        /// Called   inside any call that reads from the server, on its thread; must not use the connection. What it throws is dropped.
+        std::function<void(const notice&)> on_notice{};
+    };
+
+    class connection;
+    class dialling;
+    class interrupt_token;
+    class result;
+    /// A value for `$1`, `$2` …: text as PostgreSQL reads it, or nothing for NULL.
+    using parameter = std::optional<std::string_view>;
+
+    explicit postgres(std::string conninfo) : postgres{with_conninfo(std::move(conninfo))} {}
+    explicit postgres(const char* conninfo) : postgres{std::string{conninfo}} {}
+    explicit postgres(options o) : options_{checked(std::move(o))}, plan_{make_plan(options_)} {}
+
+    [[nodiscard]] const options& settings() const noexcept { return options_; }
+
+    [[nodiscard]] connection open(deadline by);
+    [[nodiscard]] dialling dial(deadline by);
+    /// Says good-bye and closes. Never waits, also when the server is stopped.
+    void close(connection& c) noexcept;
+
+    /// Hang-up is `dead`, something to be read `suspicious`: a NOTIFY as well as the last words of a session that was ended. libpq's own
+    /// PQstatus knows neither.
+    ///
+    /// Cost     one poll.
+    [[nodiscard]] liveness peek(connection& c) noexcept;
+
+    /// An empty query. Passes whatever the state of the transaction.
+    void ping(connection& c, deadline by);
+
+    /// `busy`: a statement, COPY or result is unfinished, or pipeline mode was left on. Free.
+    [[nodiscard]] static session_state state(connection& c) noexcept;
+
+    /// Clears: the unfinished statement, COPY or pipeline, as far as `options.drain_…` allow, and the transaction. Keeps everything else.
+    ///
+    /// Errors   driver_error when the unfinished is too much: the connection has to be closed.
+    /// Cost     nothing if the connection is idle.
+    void rollback(connection& c, deadline by);
+
+    /// Clears what `rollback` clears, then everything that DISCARD ALL does (settings and role, prepared statements, cursors, temporary
+    /// tables, LISTEN, advisory locks, sequence caches) and what libpq keeps by itself (non-blocking mode, error verbosity, trace, notice
+    /// receiver); then runs `options.init` again. What an on_connect hook has set is gone as well: put it into `init`.
+    ///
+    /// Cost     one round trip in all.
+    void reset(connection& c, deadline by);
+
+    /// Sends the same without waiting; `reset_finish` reads the answers.
+    [[nodiscard]] bool rollback_start(connection& c) noexcept;
+    [[nodiscard]] bool reset_start(connection& c) noexcept;
+    /// Only on an idle connection: else false, as a script may hold what cannot follow a ROLLBACK in one message.
+    [[nodiscard]] bool execute_start(connection& c, std::string_view sql) noexcept;
+    void reset_finish(connection& c, deadline by);
+
+    /// Runs any number of statements in one message and throws their rows away.
+    ///
+    /// Errors   driver_error. When the deadline passes the connection is of no more use: `state` is `unknown`.
+    void execute(connection& c, std::string_view sql, deadline by);
+
+    /// Runs one statement with bound values, `execute(c, "select $1::int + 1", {{"41"}}, by)`, and returns what it answers.
+    ///
+    /// Errors   driver_error, std::invalid_argument for a value with a zero byte.
+    result execute(connection& c, std::string_view sql, std::span<const parameter> values, deadline by);
+    result execute(connection& c, std::string_view sql, std::initializer_list<parameter> values, deadline by);
+
+    /// What the server reported with its last answer: `standby` in recovery, or where transactions are read only by default. Servers
+    /// before 14 do not report it and are asked.
+    [[nodiscard]] server_role role(connection& c, deadline by);
+
+    [[nodiscard]] interrupt_token interrupter(connection& c);
+    /// Asks the server to cancel what the session does.
+    ///
+    /// Errors   driver_error when the server could not be asked. That it was asked does not mean that anything was cancelled.
+    /// With     libpq before 17 knows no deadline here and waits for as long as the server is stopped; nor does it use TLS for this.
+    void cancel(interrupt_token& t, deadline by);
+    /// Cuts the connection, which frees its user at once, then cancels what still runs, so that the server notices.
+    void sever(interrupt_token& t, deadline by) noexcept;
+
+    void abandon(connection& c) noexcept;
+
+    [[nodiscard]] PGconn* native_handle(connection& c) noexcept;
+
+    [[nodiscard]] error_class classify(const std::exception& e) noexcept {
+        const auto* own = dynamic_cast<const driver_error*>(&e);
+        return own != nullptr ? own->kind() : error_class::other;
+    }
+    /// The class of a SQLSTATE of your own calls: `postgres::classify(PQresultErrorField(r, PG_DIAG_SQLSTATE))`; null is `other`. When
+    /// PQstatus is bad as well the connection is lost, whatever the SQLSTATE.
+    [[nodiscard]] static constexpr error_class classify(const char* sqlstate) noexcept {
+        return drivers::pg::class_of(sqlstate != nullptr ? std::string_view{sqlstate} : std::string_view{});
+    }
+
+private:
+    using session = drivers::pg::session;
+
+    [[nodiscard]] static std::string program_name();
+    [[nodiscard]] static options with_conninfo(std::string conninfo) {
+        options o;
+        o.conninfo = std::move(conninfo);
+        return o;
+    }
+    [[nodiscard]] static options checked(options o);
+    [[nodiscard]] static std::shared_ptr<const drivers::pg::blueprint> make_plan(const options& o);
+    [[nodiscard]] static session& usable(connection& c, std::string_view doing);
+    void end_work(session& s, deadline by) const;
+    [[nodiscard]] bool send_reset(session& s) const noexcept;
+    template <class Send>
+    [[nodiscard]] bool start(connection& c, Send send) const noexcept;
+    [[nodiscard]] static std::string terminated(std::string_view text);
+    static void read_answers(session& s, std::string_view doing, deadline by);
+
+    options options_;
+    std::shared_ptr<const drivers::pg::blueprint> plan_;
+};
+
+/// One session at the server. Closed by the driver; a detached one closes itself.
+class postgres::connection {
+public:
+    connection(connection&&) noexcept = default;
+    connection& operator=(connection&&) noexcept = default;
+
+    [[nodiscard]] PGconn* handle() const noexcept { return s_ ? s_->handle.get() : nullptr; }
+    /// The SQLSTATE of the last words of a session that the server has ended, as 57P01; empty while there are none.
+    [[nodiscard]] std::string_view last_word() const noexcept { return s_ ? std::string_view{s_->last_word} : std::string_view{}; }
+
+private:
+    friend postgres;
+    explicit connection(std::unique_ptr<session> s) noexcept : s_{std::move(s)} {}
+    std::unique_ptr<session> s_;
+};
+
+/// A connection that is being opened, in steps.
+class postgres::dialling {
+public:
+    [[nodiscard]] int descriptor() const noexcept { return d_.descriptor(); }
+    [[nodiscard]] readiness want() const noexcept { return d_.want(); }
+    [[nodiscard]] deadline until() const noexcept { return d_.until(); }
+    [[nodiscard]] bool step() { return d_.step(); }
+    [[nodiscard]] connection take() { return connection{d_.take()}; }
+
+private:
+    friend postgres;
+    explicit dialling(drivers::pg::dial d) noexcept : d_{std::move(d)} {}
+    drivers::pg::dial d_;
+};
+
+/// What another thread needs to interfere with a connection; touches nothing of it.
+class postgres::interrupt_token {
+    friend postgres;
+    drivers::descriptor_copy socket_;
+    drivers::pg::canceller server_;
+};
+
+/// Rows, or how many there would have been.
+class postgres::result {
+public:
+    [[nodiscard]] std::size_t rows() const noexcept { return static_cast<std::size_t>(PQntuples(r_.get())); }
+    [[nodiscard]] std::size_t columns() const noexcept { return static_cast<std::size_t>(PQnfields(r_.get())); }
+    /// The value as text, nothing for NULL. Lives as long as the result.
+    ///
+    /// Errors   std::out_of_range.
+    [[nodiscard]] parameter at(std::size_t row, std::size_t column) const {
+        if (row >= rows() || column >= columns()) {
+            throw std::out_of_range("cenote: postgres::result: row " + std::to_string(row) + ", column " + std::to_string(column) + " of " +
+                                    std::to_string(rows()) + " rows with " + std::to_string(columns()) + " columns");
+        }
+        const int y = static_cast<int>(row), x = static_cast<int>(column);
+        if (PQgetisnull(r_.get(), y, x) != 0) return std::nullopt;
+        return std::string_view{PQgetvalue(r_.get(), y, x), static_cast<std::size_t>(PQgetlength(r_.get(), y, x))};
+    }
+    [[nodiscard]] const PGresult* native_handle() const noexcept { return r_.get(); }
+
+private:
+    friend postgres;
+    explicit result(drivers::pg::result_owner r) noexcept : r_{std::move(r)} {}
+    drivers::pg::result_owner r_;
+};
+
+// ── what follows is how ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+inline std::string postgres::program_name() {
+#if defined(__GLIBC__) && defined(_GNU_SOURCE)
+    if (::program_invocation_short_name != nullptr && *::program_invocation_short_name != '\0') return ::program_invocation_short_name;
+#endif
+    return "cenote";
+}
+
+inline postgres::options postgres::checked(options o) {
+    if (o.tcp_user_timeout < duration::zero() || o.tcp_user_timeout > std::chrono::milliseconds{2147483647}) {
+        detail::bad_value("postgres.options.tcp_user_timeout", o.tcp_user_timeout, "must be 0 … 2147483647 ms; 0 leaves it to the kernel");
+    }
+    detail::require_not_negative("postgres.options.drain_time", o.drain_time);
+    for (const std::string& sql : o.init) {
+        if (sql.empty() || sql.find('\0') != sql.npos) {
+            drivers::pg::refuse("options.init", "'" + sql.substr(0, sql.find('\0')) + "'", "must be statements, not empty and without a zero byte");
+        }
+    }
+    return o;
+}
+
+inline std::shared_ptr<const drivers::pg::blueprint> postgres::make_plan(const options& o) {
+    const auto ms = std::chrono::ceil<std::chrono::milliseconds>(o.tcp_user_timeout).count();
+    drivers::pg::settings defaults{{"fallback_application_name", o.application_name}};
+    if (ms > 0) defaults.emplace_back("tcp_user_timeout", std::to_string(ms));
+    auto hears = o.on_notice ? std::make_shared<const std::function<void(const notice&)>>(o.on_notice) : nullptr;
+    return std::make_shared<const drivers::pg::blueprint>(
+        drivers::pg::blueprint{drivers::pg::target{o.conninfo, o.parameters, defaults}, o.init, std::move(hears)});
+}
+
+inline postgres::dialling postgres::dial(deadline by) { return dialling{drivers::pg::dial{plan_, by}}; }
+inline postgres::connection postgres::open(deadline by) { return drivers::complete(dial(by)); }
+
+inline void postgres::close(connection& c) noexcept {
+    const drivers::errno_kept keep;
+    if (c.s_ && c.s_->handle) PQsetnonblocking(c.s_->handle.get(), 1); // the good-bye is not worth waiting for
+    c.s_.reset();
+}
+
+inline liveness postgres::peek(connection& c) noexcept {
+    return c.s_ && c.s_->alive() ? drivers::peek_socket(PQsocket(c.s_->handle.get())) : liveness::dead;
+}
+
+inline postgres::session& postgres::usable(connection& c, std::string_view doing) {
+    if (!c.s_) drivers::pg::fail(error_class::disconnected, doing, "the connection is closed");
+    if (!c.s_->alive()) drivers::pg::fail_broken(*c.s_, doing);
+    return *c.s_;
+}
+
+inline void postgres::ping(connection& c, deadline by) {
+    const drivers::errno_kept keep;
+    (void)drivers::pg::round_trip(usable(c, "ping failed"), "ping failed", "", by);
+}
+
+inline session_state postgres::state(connection& c) noexcept {
+    if (!c.s_ || !c.s_->alive()) return session_state::unknown;
+    PGconn* const h = c.s_->handle.get();
+    if (PQpipelineStatus(h) != PQ_PIPELINE_OFF) return session_state::busy;
+    switch (PQtransactionStatus(h)) {
+    case PQTRANS_IDLE: return session_state::idle;
+    case PQTRANS_INTRANS: return session_state::in_transaction;
+    case PQTRANS_INERROR: return session_state::failed_transaction;
+    case PQTRANS_ACTIVE: return session_state::busy;
+    case PQTRANS_UNKNOWN: break;
+    }
+    return session_state::unknown;
+}
+
+/// Ends what is unfinished, so that commands can be sent again.
+inline void postgres::end_work(session& s, deadline by) const {
+    PGconn* const h = s.handle.get();
+    if (PQpipelineStatus(h) == PQ_PIPELINE_OFF && PQtransactionStatus(h) != PQTRANS_ACTIVE) return;
+    if (drivers::pg::drain(s, {options_.drain_bytes, options_.drain_time}, by)) return;
+#if defined(LIBPQ_HAS_ASYNC_CANCEL)
+    drivers::pg::canceller{h}.ask("cannot clean up", by);
+    if (drivers::pg::drain(s, {std::numeric_limits<std::size_t>::max(), by.remaining()}, by)) return;
+#endif
+    s.broken = true;
+    drivers::pg::fail(error_class::other, "cannot clean up", "more of a result is unread than options.drain_bytes and drain_time allow");
+}
+
+inline void postgres::rollback(connection& c, deadline by) {
+    constexpr std::string_view doing = "cannot roll back";
+    const drivers::errno_kept keep;
+    session& s = usable(c, doing);
+    end_work(s, by);
+    if (PQtransactionStatus(s.handle.get()) != PQTRANS_IDLE) (void)drivers::pg::round_trip(s, doing, "rollback", by);
+}
+
+/// Sends all of a full reset. Each statement has a sync of its own, as DISCARD ALL fails behind anything else in one transaction.
+inline bool postgres::send_reset(session& s) const noexcept {
+    PGconn* const h = s.handle.get();
+    PQsetErrorVerbosity(h, PQERRORS_DEFAULT);
+    PQsetErrorContextVisibility(h, PQSHOW_CONTEXT_ERRORS);
+    PQuntrace(h);
+    PQsetNoticeReceiver(h, &session::receive, &s);
+    const bool open = PQtransactionStatus(h) != PQTRANS_IDLE;
+    if (!open && plan_->init.empty()) return PQsendQuery(h, "discard all") == 1;
+    if (PQenterPipelineMode(h) == 0) return false;
+    const auto send = [&](const char* sql) {
+        if (PQsendQueryParams(h, sql, 0, nullptr, nullptr, nullptr, nullptr, 0) == 0) return false;
+        ++s.syncs_due;
+#if defined(LIBPQ_HAS_SEND_PIPELINE_SYNC)
+        return PQsendPipelineSync(h) == 1; // flushed in the end, all in one write
+#else
+        return PQpipelineSync(h) == 1;
+#endif
+    };
+    if (open && !send("rollback")) return false;
+    if (!send("discard all")) return false;
+    for (const std::string& sql : plan_->init) {
+        if (!send(sql.c_str())) return false;
+    }
+    return true;
+}
+
+/// Reads the answers to whatever was started.
+inline void postgres::read_answers(session& s, std::string_view doing, deadline by) {
+    drivers::pg::flush(s, doing, by);
+    if (PQpipelineStatus(s.handle.get()) == PQ_PIPELINE_OFF) {
+        (void)drivers::pg::finish(s, doing, by);
+        return;
+    }
+    drivers::pg::result_owner bad;
+    for (bool between = false; s.syncs_due > 0;) {
+        drivers::pg::result_owner r = drivers::pg::next(s, doing, by);
+        if (!r) {
+            if (std::exchange(between, true)) drivers::pg::fail_broken(s, doing); // it believes that no answer is due
+            continue;
+        }
+        between = false;
+        if (PQresultStatus(r.get()) == PGRES_PIPELINE_SYNC) --s.syncs_due;
+        else if (drivers::pg::is_error(PQresultStatus(r.get())) && !bad) bad = std::move(r);
+    }
+    if (PQexitPipelineMode(s.handle.get()) == 0 || !s.alive()) drivers::pg::fail_broken(s, doing);
+    if (bad) drivers::pg::fail(s, bad.get(), doing);
+}
+
+inline void postgres::reset(connection& c, deadline by) {
+    constexpr std::string_view doing = "cannot reset";
+    const drivers::errno_kept keep;
+    session& s = usable(c, doing);
+    end_work(s, by);
+    PQsetnonblocking(s.handle.get(), 0);
+    const drivers::pg::unblocked here{s};
+    if (!send_reset(s)) drivers::pg::fail_broken(s, doing);
+    read_answers(s, doing, by);
+}
+
+/// Sends without waiting; half of it is as good as none.
+template <class Send>
+bool postgres::start(connection& c, Send send) const noexcept {
+    const drivers::errno_kept keep;
+    if (const session_state now = state(c); now == session_state::busy || now == session_state::unknown) return false;
+    session& s = *c.s_;
+    const drivers::pg::unblocked here{s};
+    if (send(s) && PQflush(s.handle.get()) == 0) return true;
+    s.broken = true;
+    return false;
+}
+inline bool postgres::rollback_start(connection& c) noexcept {
+    return start(c, [](session& s) {
+        return PQtransactionStatus(s.handle.get()) == PQTRANS_IDLE || PQsendQuery(s.handle.get(), "rollback") == 1;
+    });
+}
+inline bool postgres::reset_start(connection& c) noexcept {
+    if (PGconn* const h = c.handle()) PQsetnonblocking(h, 0); // what is left behind is part of the dirt
+    return start(c, [this](session& s) { return send_reset(s); });
+}
+inline bool postgres::execute_start(connection& c, std::string_view sql) noexcept {
+    if (state(c) != session_state::idle) return false;
+    try {
+        const std::string text{sql};
+        return start(c, [&](session& s) { return PQsendQuery(s.handle.get(), text.c_str()) == 1; });
+    } catch (...) { // no memory: nothing was sent
+        return false;
+    }
+}
+inline void postgres::reset_finish(connection& c, deadline by) {
+    constexpr std::string_view doing = "cannot reset";
+    const drivers::errno_kept keep;
+    session& s = usable(c, doing);
+    const drivers::pg::unblocked here{s};
+    read_answers(s, doing, by);
+}
+
+inline void postgres::execute(connection& c, std::string_view sql, deadline by) {
+    constexpr std::string_view doing = "statement failed";
+    const drivers::errno_kept keep;
+    (void)drivers::pg::round_trip(usable(c, doing), doing, terminated(sql).c_str(), by);
+}
+
+inline postgres::result postgres::execute(connection& c, std::string_view sql, std::initializer_list<parameter> values, deadline by) {
+    return execute(c, sql, std::span<const parameter>{values.begin(), values.size()}, by);
+}
+inline postgres::result postgres::execute(connection& c, std::string_view sql, std::span<const parameter> values, deadline by) {
+    constexpr std::string_view doing = "statement failed";
+    const drivers::errno_kept keep;
+    session& s = usable(c, doing);
+    std::vector<std::string> texts;
+    std::vector<const char*> pointers;
+    texts.reserve(values.size());
+    for (const parameter& v : values) {
+        pointers.push_back(v ? texts.emplace_back(terminated(*v)).c_str() : nullptr);
+    }
+    if (values.size() > 65535) throw std::invalid_argument("cenote: postgres.execute: values = " + std::to_string(values.size()) + ": must be at most 65535");
+    const std::string statement = terminated(sql);
+    return result{drivers::pg::round_trip(s, doing, by, [&](PGconn* h) {
+        return PQsendQueryParams(h, statement.c_str(), static_cast<int>(pointers.size()), nullptr, pointers.data(), nullptr, nullptr, 0);
+    })};
+}
+
+inline std::string postgres::terminated(std::string_view text) {
+    if (text.find('\0') != text.npos) throw std::invalid_argument("cenote: postgres.execute: a text contains a zero byte, where libpq would stop");
+    return std::string{text};
+}
+
+inline server_role postgres::role(connection& c, deadline by) {
+    constexpr std::string_view doing = "cannot tell the role";
+    session& s = usable(c, doing);
+    const auto on = [&](const char* name) -> std::optional<bool> {
+        const char* const value = PQparameterStatus(s.handle.get(), name);
+        return value != nullptr ? std::optional{std::string_view{value} == "on"} : std::nullopt;
+    };
+    const auto recovering = on("in_hot_standby"), read_only = on("default_transaction_read_only");
+    if (recovering && read_only) return *recovering || *read_only ? server_role::standby : server_role::primary;
+    const result asked = execute(c, "select pg_catalog.pg_is_in_recovery() or pg_catalog.current_setting('default_transaction_read_only') = 'on'", {}, by);
+    return asked.at(0, 0) == "t" ? server_role::standby : server_role::primary;
+}
+
+inline postgres::interrupt_token postgres::interrupter(connection& c) {
+    session& s = usable(c, "cannot make an interrupter");
+    interrupt_token t;
+    t.socket_ = drivers::descriptor_copy{PQsocket(s.handle.get())};
+    if (!t.socket_) drivers::pg::fail(error_class::server_full, "cannot make an interrupter", "no descriptor is left");
+    t.server_ = drivers::pg::canceller{s.handle.get()};
+    return t;
+}
+inline void postgres::cancel(interrupt_token& t, deadline by) {
+    const drivers::errno_kept keep;
+    t.server_.ask("cannot cancel", by);
+}
+inline void postgres::sever(interrupt_token& t, deadline by) noexcept {
+    t.socket_.shut();
+    try {
+        cancel(t, by);
+    } catch (...) { // then the server notices when it next writes
+    }
+}
+
+inline void postgres::abandon(connection& c) noexcept {
+    const drivers::errno_kept keep;
+    if (!c.s_) return;
+    if (!drivers::divert(PQsocket(c.s_->handle.get()))) (void)c.s_->handle.release(); // what it would close may be another's by then
+    c.s_.reset();
+}
+
+inline PGconn* postgres::native_handle(connection& c) noexcept { return c.handle(); }
+
+} // namespace cenote
