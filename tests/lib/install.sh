@@ -2,8 +2,8 @@
 #
 #   need "<what, for people>" <command that tells whether it is there> <package>...   the first package the archive has is taken
 #   provide                    installs what is missing, all at once; ends the script with advice where it cannot
-# Expects from its caller: build, the folder to build in.
-# shellcheck shell=bash disable=SC2154
+# Expects from its caller: build, the folder to build in; for need_postgres and need_mysql, tests/lib/servers.sh as well.
+# shellcheck shell=bash disable=SC2154,SC2034
 
 say() { printf '[%4d s] %s\n' "$SECONDS" "$*"; }
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -39,9 +39,47 @@ has_sqlite() { has_header sqlite3.h; }
 has_sanitizers() { # clang's are a package of their own
     "$(first_compiler 19 "${clang_names[@]}")" -x c++ -fsanitize=thread -o /dev/null - <<<'int main() {}' >/dev/null 2>&1
 }
+has_pkg_config() { have pkg-config; }
+has_libpq() { has_pkg_config && pkg-config --exists libpq; }
+has_mysql_client() { mysql_client >/dev/null; }
+has_postgres_server() { postgres_bin >/dev/null; }
+has_mariadb_server() { mariadb_server >/dev/null && have mariadb-install-db; }
+has_mariadb() { have mariadb; }
+has_openssl() { have openssl; }
 has_ninja() { have ninja; }
 has_valgrind() { have valgrind; }
 has_cmake() { have cmake && [[ $(printf '3.23\n%s\n' "$(cmake --version | sed -n '1s/.* //p')" | sort -V | head -1) == 3.23 ]]; }
+
+# What a program includes that needs a server, as regular expressions.
+postgres_headers='cenote/drivers/postgres\.hpp|libpq-fe\.h'
+mysql_headers='cenote/drivers/mysql\.hpp|(mysql/|mariadb/)?mysql\.h'
+
+# What pkg-config calls the client library for MySQL that is here: Oracle's, or MariaDB's.
+mysql_client() {
+    local name
+    for name in mysqlclient libmariadb mariadb; do
+        if has_pkg_config && pkg-config --exists "$name"; then
+            echo "$name"
+            return 0
+        fi
+    done
+    return 1
+}
+
+# What tests/lib/with_servers needs. MariaDB's server without the package that would run it as a service of the system.
+need_postgres() {
+    need "pkg-config" has_pkg_config pkg-config pkgconf
+    need "libpq with its header" has_libpq libpq-dev
+    need "PostgreSQL's server" has_postgres_server postgresql
+    need "openssl" has_openssl openssl
+}
+need_mysql() {
+    need "pkg-config" has_pkg_config pkg-config pkgconf
+    need "MariaDB's client library with its header" has_mysql_client libmariadb-dev
+    need "MariaDB's server" has_mariadb_server mariadb-server-core mariadb-server
+    need "MariaDB's client" has_mariadb mariadb-client-core mariadb-client
+    need "openssl" has_openssl openssl
+}
 
 can_install() { have apt-get && { ((EUID == 0)) || have sudo; }; }
 as_root() { if ((EUID == 0)); then "$@"; else sudo "$@"; fi; }
@@ -76,7 +114,7 @@ provide() {
             fi
         done
     done
-    logged as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${chosen[@]}"
+    logged install_packages "${chosen[@]}"
     for entry in "${wanted[@]}"; do
         IFS='|' read -r what check packages <<<"$entry"
         if ! "$check"; then
@@ -86,6 +124,28 @@ provide() {
     done
     wanted=()
     say "installed"
+}
+
+# A server that is installed for tests must not run as a service of the system, nor PostgreSQL get a database folder for one: for as
+# long as packages are installed, nothing may be started and no folder made, unless this machine has its own rule. Removes nothing.
+install_packages() { # install_packages <package>...
+    # shellcheck disable=SC2016 # expands as root
+    as_root bash -euc '
+        created=()
+        trap '\''rm -f "${created[@]}"'\'' EXIT
+        policy=/usr/sbin/policy-rc.d clusters=/etc/postgresql-common/createcluster.d/cenote-tests.conf
+        if [[ ! -e $policy ]]; then
+            created+=("$policy")
+            printf "#!/bin/sh\nexit 101\n" >"$policy"
+            chmod 755 "$policy"
+        fi
+        if [[ " $* " == *" postgresql"* ]]; then
+            created+=("$clusters")
+            mkdir -p "$(dirname "$clusters")"
+            echo "create_main_cluster = false" >"$clusters"
+        fi
+        DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends --no-remove "$@"
+    ' install_packages "$@"
 }
 
 # Runs a command quietly; shows the end of what it said if it fails.

@@ -4,8 +4,8 @@
 #   servers_stop                        ends them, by the process ids they were started with, and removes the folder
 #
 # Nothing is shared with a server of the system: ports are free ones of 127.0.0.1, and the sockets and data lie in folders that only the
-# servers' own user (and root) may enter, since whoever reaches these sockets needs no password. As root, the servers run as the users
-# that their packages have created; otherwise as the caller.
+# servers' own user (and root) may enter, since whoever reaches these sockets needs no password. As root, PostgreSQL runs as postgres and
+# MariaDB as mysql, or as nobody where no package has created that user; otherwise they run as the caller.
 # shellcheck shell=bash
 
 servers_folder=
@@ -31,7 +31,7 @@ servers_start() {
     chmod 755 "$servers_folder"
     servers_make_certificates >"$servers_folder/openssl.log" 2>&1 || servers_failed "no certificates" "$servers_folder/openssl.log" || return
     if [[ " $* " == *' mysql '* ]]; then # the slowest part beside everything else
-        servers_folder_of mysql mysql && servers_create_mysql &
+        servers_folder_of mysql && servers_create_mysql &
         local creating=$!
     fi
     if [[ " $* " == *' postgres '* ]]; then servers_start_postgres || return; fi
@@ -66,26 +66,35 @@ servers_failed() { # servers_failed <what> <log>
     return 1
 } >&2
 
-# Runs a command as the user who owns a server; as root, none of them would start.
-as_owner() { # as_owner <user> <command>...
-    local user=$1
+servers_owner() { # servers_owner <server>
+    case $1 in
+    postgres) echo postgres ;;
+    mysql) if id mysql >/dev/null 2>&1; then echo mysql; else echo nobody; fi ;;
+    esac
+}
+
+# Runs a command as the user who owns a server; as root, PostgreSQL would not start.
+as_owner() { # as_owner <server> <command>...
+    local user
+    user=$(servers_owner "$1")
     shift
-    if ((EUID == 0)); then setpriv --reuid "$user" --regid "$user" --init-groups "$@"; else "$@"; fi
+    if ((EUID == 0)); then setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups "$@"; else "$@"; fi
 }
 
 # Starts a server that ends with this shell, however this shell ends.
-as_server() { # as_server <user> <log> <command>...
-    local user=$1 log=$2
+as_server() { # as_server <server> <log> <command>...
+    local user log=$2
+    user=$(servers_owner "$1")
     shift 2
-    if ((EUID == 0)); then set -- --reuid "$user" --regid "$user" --init-groups "$@"; fi
+    if ((EUID == 0)); then set -- --reuid "$user" --regid "$(id -g "$user")" --init-groups "$@"; fi
     setsid setpriv --pdeathsig QUIT "$@" >>"$log" 2>&1 </dev/null &
     servers_pids+=("$!")
 }
 
-servers_folder_of() { # servers_folder_of <user> <server>: its folder, with the certificate inside
-    local folder=$servers_folder/$2
+servers_folder_of() { # servers_folder_of <server>: makes its folder, with the certificate inside
+    local folder=$servers_folder/$1
     mkdir -m 700 "$folder" && cp "$servers_folder"/server.{crt,key} "$folder" && chmod 600 "$folder/server.key" || return
-    if ((EUID == 0)); then chown -R "$1:" "$folder"; fi
+    if ((EUID == 0)); then chown -R "$(servers_owner "$1"):" "$folder"; fi
 }
 
 servers_make_certificates() (
@@ -129,7 +138,7 @@ servers_await() { # servers_await <pid> <command>...
 servers_start_postgres() {
     local folder=$servers_folder/postgres bin password port standby
     bin=$(postgres_bin) || { echo "PostgreSQL's server is not installed" >&2; return 1; }
-    servers_folder_of postgres postgres || return
+    servers_folder_of postgres || return
     local log=$folder/log primary=$folder/a replica=$folder/b admin="host=$folder user=postgres dbname=postgres"
     password=$(servers_password)
     {
@@ -209,6 +218,8 @@ servers_start_mysql() {
     done
     [[ $pid ]] || servers_failed "MariaDB did not start" "$log" || return
     "${client[@]}" >>"$log" 2>&1 <<END || servers_failed "MariaDB could not be set up" "$log" || return
+delete from mysql.global_priv where user = 'root' and host <> 'localhost';
+flush privileges;
 create database cenote;
 create database cenote_other;
 create user cenote@'%' identified by '$password';

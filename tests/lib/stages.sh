@@ -49,12 +49,13 @@ run_folder() { # run_folder <preset> <folder>
 }
 
 # Runs the tests of a built preset that carry the label. A skipped test case counts as failed: this command brings all that a
-# test could miss.
+# test could miss, the servers that those named server… run beside too.
 run_ctest() { # run_ctest <preset> <label>
-    local log=$build/$1-$2-run.log report=$build/$1-$2.xml tame=()
-    [[ $1 == tsan* ]] && tame=("${untamed[@]}")
+    local log=$build/$1-$2-run.log report=$build/$1-$2.xml around=()
+    [[ $2 == server* ]] && around=(tests/lib/with_servers env CENOTE_REQUIRE_SERVERS=1)
+    [[ $1 == tsan* ]] && around+=("${untamed[@]}")
     rm -f "$report"
-    "${tame[@]}" ctest --test-dir "$build/$1" -L "^$2\$" -j "$jobs" --output-on-failure --no-tests=error --output-junit "$report" \
+    "${around[@]}" ctest --test-dir "$build/$1" -L "^$2\$" -j "$jobs" --output-on-failure --no-tests=error --output-junit "$report" \
         >"$log" 2>&1 || sed '/tests passed, .* failed out of/,$d' "$log" | grep -v -E ' Passed |^ +Start |^Internal|^Test project' | excerpt || true
     read_report "$2 ($1)" "$report"
 }

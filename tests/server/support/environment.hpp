@@ -12,7 +12,7 @@
 /// The throw-away servers that tests/lib/with_servers has started, as its environment describes them. A test that asks for one which is
 /// not there is skipped, or fails if CENOTE_REQUIRE_SERVERS is 1: tests/run brings them all.
 ///
-/// With     to be asked for in a test case, on its own thread.
+/// With     to be asked for in a test case, on its own thread, and not inside a CHECK, which takes a skip for a failure.
 namespace servers {
 
 struct mysql_server {
