@@ -129,7 +129,7 @@ public:
 
     /// Clears what `rollback` clears, then everything that DISCARD ALL does (settings and role, prepared statements, cursors, temporary
     /// tables, LISTEN, advisory locks, sequence caches) and what libpq keeps by itself (non-blocking mode, error verbosity, trace, notice
-    /// receiver); then runs `options.init` again. What an on_connect hook has set is gone as well: put it into `init`.
+    /// receiver, notifications nobody has read); then runs `options.init` again. What an on_connect hook has set is gone as well: put it into `init`.
     ///
     /// Cost     one round trip in all.
     void reset(connection& c, deadline by);
@@ -197,6 +197,7 @@ private:
     [[nodiscard]] bool start(connection& c, Send send) const noexcept;
     [[nodiscard]] static std::string terminated(std::string_view text);
     static void read_answers(session& s, std::string_view doing, deadline by);
+    static void read_pipeline(session& s, std::string_view doing, deadline by);
 
     options options_;
     std::shared_ptr<const drivers::pg::blueprint> plan_;
@@ -362,6 +363,7 @@ inline bool postgres::send_reset(session& s) const noexcept {
     PQsetErrorContextVisibility(h, PQSHOW_CONTEXT_ERRORS);
     PQuntrace(h);
     PQsetNoticeReceiver(h, &session::receive, &s);
+    s.clears = true;
     const bool open = PQtransactionStatus(h) != PQTRANS_IDLE;
     if (!open && plan_->init.empty()) return PQsendQuery(h, "discard all") == 1;
     if (PQenterPipelineMode(h) == 0) return false;
@@ -385,10 +387,12 @@ inline bool postgres::send_reset(session& s) const noexcept {
 /// Reads the answers to whatever was started.
 inline void postgres::read_answers(session& s, std::string_view doing, deadline by) {
     drivers::pg::flush(s, doing, by);
-    if (PQpipelineStatus(s.handle.get()) == PQ_PIPELINE_OFF) {
-        (void)drivers::pg::finish(s, doing, by);
-        return;
-    }
+    if (PQpipelineStatus(s.handle.get()) == PQ_PIPELINE_OFF) (void)drivers::pg::finish(s, doing, by);
+    else read_pipeline(s, doing, by);
+    if (!std::exchange(s.clears, false)) return;
+    while (PGnotify* const n = PQnotifies(s.handle.get())) PQfreemem(n); // of channels that nobody listens to any more
+}
+inline void postgres::read_pipeline(session& s, std::string_view doing, deadline by) {
     drivers::pg::result_owner bad;
     for (bool between = false; s.syncs_due > 0;) {
         drivers::pg::result_owner r = drivers::pg::next(s, doing, by);

@@ -94,6 +94,7 @@ struct session {
     std::shared_ptr<const std::function<void(const notice&)>> on_notice;
     std::string last_word, last_text; ///< SQLSTATE and text of a FATAL that came beside an answer
     int syncs_due = 0;                ///< of a reset that was started in pipeline mode
+    bool clears = false;              ///< a full reset was started: what libpq has kept for the last user goes with its answer
     bool broken = false;              ///< a call was given up half-way: what comes next cannot be told from its answer
 };
 
