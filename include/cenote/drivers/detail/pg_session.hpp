@@ -258,7 +258,11 @@ struct drain_bound {
         return true;
     };
     const bool piped = PQpipelineStatus(c) != PQ_PIPELINE_OFF;
-    if (piped && PQpipelineSync(c) == 0) fail_broken(s, doing); // commands without a sync get no answer
+    if (piped) {
+        if (PQexitPipelineMode(c) == 1) return true; // nothing was under way
+        // Commands without a sync get no answer, and a sync alone would commit them.
+        if (PQsendQueryParams(c, "rollback", 0, nullptr, nullptr, nullptr, nullptr, 0) == 0 || PQpipelineSync(c) == 0) fail_broken(s, doing);
+    }
     for (bool ended = false;;) {
         if (PQflush(c) < 0) fail_broken(s, doing);
         while (PQisBusy(c) != 0) {
