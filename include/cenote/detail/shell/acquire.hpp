@@ -51,7 +51,7 @@ template <class Core>
         return finding{fitness::unfit, why};
     };
     if constexpr (cfg::defers_reset) {
-        if (s.pending) { // the answer of the reset is the test
+        if (s.pending) { // the answer of the clean-up is the test
             const time_point at = Core::sync::now();
             if (b.spent(at)) return {fitness::untested};
             s.pending = false;
@@ -113,7 +113,7 @@ template <class Core>
     return {.s = &s};
 }
 
-/// Whether the answer of a deferred reset has not been read yet.
+/// Whether the answer of a deferred clean-up has not been read yet.
 template <class Core>
 [[nodiscard]] bool owes_reply([[maybe_unused]] const typename Core::slot_type& s) noexcept {
     if constexpr (Core::cfg::defers_reset) return s.pending;
