@@ -3,8 +3,13 @@
 
 #include <cenote/driver.hpp>
 #include <cenote/drivers/detail/mysql_client.hpp>
+#include <cenote/drivers/detail/mysql_dial.hpp>
 #include <cenote/drivers/detail/mysql_error.hpp>
+#include <cenote/drivers/detail/mysql_session.hpp>
+#include <cenote/drivers/detail/mysql_target.hpp>
 #include <cenote/drivers/detail/socket.hpp>
+
+#include <mysql.h>
 
 #include <chrono>
 #include <cstddef>
@@ -33,13 +38,8 @@ namespace cenote {
 ///          Connector/C before 3.3.4 may crash after a failed connect (CONC-622).
 class mysql {
 public:
-    enum class tls_mode : unsigned char {
-        off,             ///< never
-        preferred,       ///< where the server offers it on TCP; a failure to agree is an error, an offer withheld is not
-        required,        ///< or no connection; nothing is known of who the server is
-        verify_ca,       ///< and its certificate is signed by `ca`
-        verify_identity, ///< and made out to `host`
-    };
+    /// `off`, `preferred` (by TCP, where the server offers it), `required`, `verify_ca` (signed by `ca`), `verify_identity` (and made out to `host`).
+    using tls_mode = drivers::mysql_client::tls_mode;
     struct tls_options {
         /// Default  `preferred`, with either client.
         /// Errors   a mode that this client cannot give throws std::invalid_argument; a server that does not meet it, driver_error.
@@ -105,14 +105,14 @@ public:
         std::function<void(MYSQL*)> before_connect{};
     };
 
-    class connection;
-    class dialling;
+    using connection = drivers::mysql_client::session;
+    using dialling = drivers::mysql_client::dialling<options>;
     class token;
 
     /// Errors   std::invalid_argument for a bad setting, naming field, value and rule.
-    explicit mysql(options o);
+    explicit mysql(options o) : target_{std::make_shared<const target>(std::move(o))} {}
 
-    [[nodiscard]] const options& settings() const noexcept;
+    [[nodiscard]] const options& settings() const noexcept { return target_->opt; }
 
     /// Connects, sets the character set and runs `options.init`.
     ///
@@ -191,58 +191,13 @@ public:
         return own ? own->kind() : error_class::other;
     }
     /// The class of a number out of `mysql_errno`.
-    [[nodiscard]] static constexpr error_class classify(unsigned code) noexcept { return drivers::mysql_class(code); }
+    [[nodiscard]] static constexpr error_class classify(unsigned code) noexcept { return drivers::mysql_client::class_of(code); }
 
 private:
-    struct target;
-    enum class work : unsigned char { none, rollback, reset, script, rollback_then_script };
-
-    [[nodiscard]] MYSQL* usable(connection& c, std::string_view doing) const;
-    void finish(connection& c, std::string_view doing, deadline by, std::string_view late = "timeout") const;
-    void run(connection& c, std::string_view sql, std::string_view doing, deadline by, std::string* answer = nullptr) const;
-    void drain(connection& c, std::string_view doing, deadline by) const;
-    void restore(connection& c, deadline by) const;
-    void learn(connection& c, deadline by) const;
-    [[nodiscard]] bool begin(connection& c, work what, std::string_view sql) noexcept;
+    using target = drivers::mysql_client::target<options>;
     void kill(const token& t, std::string_view what, deadline by) const;
 
     std::shared_ptr<const target> target_; // shared with what outlives a move of the driver
-};
-
-/// One MYSQL handle. Closed by the driver; a detached one closes itself.
-class mysql::connection {
-public:
-    connection(connection&& o) noexcept { swap(o); }
-    connection& operator=(connection&& o) noexcept {
-        connection taken{std::move(o)};
-        swap(taken);
-        return *this;
-    }
-    ~connection() { shut(); }
-
-    [[nodiscard]] MYSQL* handle() const noexcept { return handle_; }
-
-private:
-    friend mysql;
-    friend dialling;
-    explicit connection(MYSQL* m) noexcept : handle_{m} {}
-
-    void swap(connection& o) noexcept;
-    void shut() noexcept;
-    /// After a call that did not end: nobody knows what the server will say next.
-    void lose() noexcept;
-
-    MYSQL* handle_ = nullptr;
-    const char* charset_ = "";       // the client's own name for options.charset
-    unsigned long session_ = 0;      // the server's number of it
-    unsigned fresh_status_ = 0;      // server_status of a new session
-    work pending_ = work::none;
-    bool lost_ = false;
-    bool learnt_ = false;            // the next two are known
-    bool schema_is_tracked_ = false; // the client's idea of the default schema is the server's
-    bool keeps_charset_ = false;     // COM_RESET_CONNECTION brings the character set back
-    drivers::mysql_client::call call_{};
-    std::string script_{};
 };
 
 /// What `interrupter` gives.
@@ -259,7 +214,86 @@ private:
     unsigned long session_ = 0;
 };
 
-} // namespace cenote
+inline mysql::dialling mysql::dial(deadline by) { return dialling{target_, by}; }
+inline mysql::connection mysql::open(deadline by) { return drivers::complete(dial(by)); }
+inline void mysql::close(connection& c) noexcept { c.close(); }
+inline void mysql::abandon(connection& c) noexcept { c.abandon(); }
 
-#include <cenote/drivers/detail/mysql_dial.hpp>
-#include <cenote/drivers/detail/mysql_session.hpp>
+inline liveness mysql::peek(connection& c) noexcept { return c.peek(); }
+inline session_state mysql::state(connection& c) noexcept { return c.state(); }
+inline void mysql::ping(connection& c, deadline by) {
+    c.call_.ping(c.ready(*target_, "cannot use"));
+    c.finish(*target_, "cannot use", by);
+}
+
+inline void mysql::rollback(connection& c, deadline by) { c.rollback(*target_, by); }
+inline void mysql::reset(connection& c, deadline by) { c.reset(*target_, by); }
+inline bool mysql::reset_start(connection& c) noexcept { return c.begin_if_not_busy(connection::work::reset, {}); }
+inline bool mysql::rollback_start(connection& c) noexcept { return c.begin_if_not_busy(connection::work::rollback, "rollback"); }
+inline bool mysql::execute_start(connection& c, std::string_view sql) noexcept { return c.begin_script(sql); }
+inline void mysql::reset_finish(connection& c, deadline by) { c.finish_begun(*target_, by); }
+
+inline void mysql::execute(connection& c, std::string_view sql, deadline by) {
+    (void)c.ready(*target_, "statement failed on");
+    c.run(*target_, sql, "statement failed on", by);
+}
+
+inline MYSQL* mysql::native_handle(connection& c) noexcept {
+    drivers::mysql_client::attach_thread();
+    return c.handle();
+}
+
+inline server_role mysql::role(connection& c, deadline by) {
+    constexpr std::string_view doing = "cannot ask for the role of";
+    const auto is_on = [&](std::string_view sql) { // one variable at a time: beside other things MariaDB answers 0
+        std::string value;
+        (void)c.ready(*target_, doing);
+        c.run(*target_, sql, doing, by, &value);
+        return !value.empty() && value != "0" && value != "OFF";
+    };
+    try {
+        return is_on("select @@global.read_only") || is_on("select @@global.innodb_read_only") ? server_role::standby : server_role::primary;
+    } catch (const driver_error& e) {
+        constexpr int unknown_variable = 1193;
+        if (e.native_code() == unknown_variable) return server_role::unknown;
+        throw;
+    }
+}
+
+inline mysql::token mysql::interrupter(connection& c) {
+    token t;
+    if (c.handle() == nullptr) return t;
+    const int fd = drivers::mysql_client::descriptor(c.handle());
+    t.socket_ = drivers::descriptor_copy{fd};
+    t.session_ = c.id_;
+    if (!target_->local()) t.address_ = drivers::mysql_client::peer_address(fd);
+    return t;
+}
+
+/// Over a connection to the same server: to its address, unless its certificate must show the name.
+inline void mysql::kill(const token& t, std::string_view what, deadline by) const {
+    constexpr std::string_view doing = "cannot interrupt a statement on";
+    if (!t.socket_) target_->fail(error_class::disconnected, doing, "the connection was closed");
+    options o = target_->opt;
+    o.database.clear();
+    o.init.clear();
+    if (!t.address_.empty() && o.tls.mode != tls_mode::verify_identity) o.host = t.address_;
+    mysql second{std::move(o)};
+    connection c = second.open(by);
+    if (drivers::mysql_client::peer_address(drivers::mysql_client::descriptor(c.handle())) != t.address_) {
+        target_->fail(error_class::other, doing, "its name leads to another server by now");
+    }
+    second.execute(c, std::string{what} + std::to_string(t.session_), by);
+}
+
+inline void mysql::cancel(token& t, deadline by) { kill(t, "kill query ", by); }
+
+inline void mysql::sever(token& t, deadline by) noexcept {
+    t.socket_.shut();
+    try {
+        kill(t, "kill connection ", by);
+    } catch (...) { // its user is free already, and the server will notice by itself in the end
+    }
+}
+
+} // namespace cenote

@@ -3,11 +3,11 @@
 
 #include <cenote/driver.hpp>
 
-namespace cenote::drivers {
+namespace cenote::drivers::mysql_client {
 
 /// The class of an error of MySQL, MariaDB or either client, by number: half of the names exist on one side only, and every lost
 /// connection has the same SQLSTATE.
-[[nodiscard]] constexpr error_class mysql_class(unsigned code) noexcept {
+[[nodiscard]] constexpr error_class class_of(unsigned code) noexcept {
     switch (code) {
     case 2001: // CR_SOCKET_CREATE_ERROR, CR_IPSOCK_ERROR: our own descriptors ran out
     case 2004:
@@ -109,9 +109,9 @@ namespace cenote::drivers {
 }
 
 /// Whether the connection that met this error is of no more use.
-[[nodiscard]] constexpr bool mysql_is_fatal(unsigned code) noexcept {
-    const error_class c = mysql_class(code);
+[[nodiscard]] constexpr bool is_fatal(unsigned code) noexcept {
+    const error_class c = class_of(code);
     return c == error_class::disconnected || c == error_class::refused || code == 2000 || code == 2008 || code == 2026;
 }
 
-} // namespace cenote::drivers
+} // namespace cenote::drivers::mysql_client
