@@ -19,6 +19,7 @@
 
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 
 namespace cenote::drivers::pg {
 
@@ -26,8 +27,20 @@ struct clear_result {
     void operator()(PGresult* r) const noexcept { PQclear(r); }
 };
 using result_owner = std::unique_ptr<PGresult, clear_result>;
+
+/// Whether libpq may have something in its buffer that is not sent yet: of a pipeline, or of a COPY.
+[[nodiscard]] inline bool may_hold_back(PGconn* c) noexcept {
+    return PQpipelineStatus(c) != PQ_PIPELINE_OFF || PQtransactionStatus(c) == PQTRANS_ACTIVE;
+}
+
+/// Says good-bye without waiting for the server to listen.
 struct finish_connection {
-    void operator()(PGconn* c) const noexcept { PQfinish(c); }
+    void operator()(PGconn* c) const noexcept {
+        // In libpq's blocking mode even leaving that mode sends what was held back, for as long as that takes. Nobody wants it any more.
+        if (may_hold_back(c) && PQisnonblocking(c) == 0 && PQsocket(c) >= 0) ::shutdown(PQsocket(c), SHUT_RDWR);
+        PQsetnonblocking(c, 1);
+        PQfinish(c);
+    }
 };
 using connection_owner = std::unique_ptr<PGconn, finish_connection>;
 
@@ -152,6 +165,9 @@ public:
     explicit unblocked(session& s) noexcept : s_{s}, before_{PQisnonblocking(s.handle.get())} {
         if (before_ == 0) PQsetnonblocking(s.handle.get(), 1);
     }
+    /// For a session in the middle of something, of which libpq may hold back what it would send now, waiting for as long as it takes:
+    /// waits itself first, until there is room.
+    unblocked(session& s, std::string_view doing, deadline by) : unblocked{(make_room(s, doing, by), s)} {}
     unblocked(const unblocked&) = delete;
     unblocked& operator=(const unblocked&) = delete;
     ~unblocked() {
@@ -159,16 +175,38 @@ public:
     }
 
 private:
+    static void make_room(session& s, std::string_view doing, deadline by) {
+        PGconn* const c = s.handle.get();
+        if (PQisnonblocking(c) == 0 && may_hold_back(c) && !wait_ready(PQsocket(c), readiness::write, by)) give_up(s, doing);
+    }
+
     session& s_;
     int before_;
+};
+
+/// Waits as `wait_for` does, and lets a peer that never pauses not talk (or listen) past the deadline either: what is ready when time is
+/// up is the last.
+class patience {
+public:
+    explicit patience(deadline by) noexcept : by_{by} {}
+    [[nodiscard]] bool wait(int descriptor, short events) noexcept {
+        if (late_ || !wait_for(descriptor, events, by_)) return false;
+        late_ = by_.expired();
+        return true;
+    }
+
+private:
+    deadline by_;
+    bool late_ = false;
 };
 
 /// Sends what libpq still has to send.
 inline void flush(session& s, std::string_view doing, deadline by) {
     PGconn* const c = s.handle.get();
+    patience left_over{by};
     for (int left = 0; (left = PQflush(c)) != 0;) {
         if (left < 0) fail_broken(s, doing);
-        if (!wait_for(PQsocket(c), POLLIN | POLLOUT, by)) give_up(s, doing);
+        if (!left_over.wait(PQsocket(c), POLLIN | POLLOUT)) give_up(s, doing);
         if (is_ready(PQsocket(c), readiness::read) && PQconsumeInput(c) == 0) fail_broken(s, doing); // or both sides wait for the other to read
     }
 }
@@ -176,8 +214,9 @@ inline void flush(session& s, std::string_view doing, deadline by) {
 /// The next result; null: this command has no more.
 [[nodiscard]] inline result_owner next(session& s, std::string_view doing, deadline by) {
     PGconn* const c = s.handle.get();
+    patience left_over{by};
     while (PQisBusy(c) != 0) {
-        if (!wait_ready(PQsocket(c), readiness::read, by)) give_up(s, doing);
+        if (!left_over.wait(PQsocket(c), POLLIN)) give_up(s, doing);
         if (PQconsumeInput(c) == 0) fail_broken(s, doing);
     }
     return result_owner{PQgetResult(c)};
@@ -204,10 +243,11 @@ inline result_owner finish(session& s, std::string_view doing, deadline by) {
     while (result_owner r = next(s, doing, by)) {
         const ExecStatusType status = PQresultStatus(r.get());
         if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH) {
+            patience left_over{by};
             while (!end_copy(s, status)) {
                 if (status == PGRES_COPY_BOTH || !s.alive()) fail_broken(s, doing);
                 flush(s, doing, by);
-                if (!wait_ready(PQsocket(s.handle.get()), readiness::read, by)) give_up(s, doing);
+                if (!left_over.wait(PQsocket(s.handle.get()), POLLIN)) give_up(s, doing);
                 if (PQconsumeInput(s.handle.get()) == 0) fail_broken(s, doing);
             }
             flush(s, doing, by);
@@ -225,7 +265,7 @@ inline result_owner finish(session& s, std::string_view doing, deadline by) {
 template <class Send>
 result_owner round_trip(session& s, std::string_view doing, deadline by, Send send) {
     if (!s.alive()) fail_broken(s, doing);
-    const unblocked here{s};
+    const unblocked here{s, doing, by};
     if (send(s.handle.get()) == 0) {
         if (!s.alive()) fail_broken(s, doing);
         fail(error_class::other, doing, PQerrorMessage(s.handle.get())); // refused by libpq: another command is unfinished
@@ -247,11 +287,12 @@ struct drain_bound {
 [[nodiscard]] inline bool drain(session& s, drain_bound bound, deadline by) {
     constexpr std::string_view doing = "cannot clean up";
     PGconn* const c = s.handle.get();
-    const unblocked here{s};
     by = by.sooner(deadline::in(bound.time));
+    const unblocked here{s, doing, by};
+    patience left_over{by};
     std::size_t seen = 0;
     const auto more = [&] {
-        if (seen > bound.bytes || !wait_ready(PQsocket(c), readiness::read, by)) return false;
+        if (seen > bound.bytes || !left_over.wait(PQsocket(c), POLLIN)) return false;
         int waiting = 0;
         if (::ioctl(PQsocket(c), FIONREAD, &waiting) == 0) seen += static_cast<std::size_t>(std::max(waiting, 0));
         if (PQconsumeInput(c) == 0) fail_broken(s, doing);
