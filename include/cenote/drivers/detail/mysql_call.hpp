@@ -70,23 +70,25 @@ public:
         return is_mariadb ? by : by.sooner(deadline::in(std::chrono::milliseconds{step_ == step::connect ? 1 : 10}));
     }
 
-    /// Goes on. True: it is over.
-    bool resume() {
-        while (under_way()) {
+    /// Goes on. True: it is over. False: it waits, or goes on and on until the deadline.
+    bool resume(deadline by) {
+        for (unsigned steps = 1; under_way(); ++steps) {
             set_nonblocking(true);
             const progress p = go();
             if (p == progress::waiting) return false;
             suspended_ = false;
             failed_ = p == progress::failed;
             advance(p);
+            if (under_way() && limit_ == no_limit && steps % 256 == 0 && by.expired()) return false;
         }
         set_nonblocking(false);
         return true;
     }
     /// Goes on until it is over. False: time was up first.
     [[nodiscard]] bool finish(deadline by) {
-        while (!resume()) {
-            if (!wait_ready(descriptor(m_), want_, until(by)) && by.expired()) return false;
+        while (!resume(by)) {
+            if (by.expired()) return false;
+            (void)wait_ready(descriptor(m_), want_, until(by));
         }
         return true;
     }
@@ -99,6 +101,7 @@ public:
 private:
     enum class step : unsigned char { none, connect, query, row, next, reset, ping };
     enum class progress : unsigned char { waiting, done, failed, nothing_more };
+    static constexpr auto no_limit = static_cast<std::size_t>(-1);
 
     void start(MYSQL* m, step first) noexcept {
         *this = call{};
@@ -228,7 +231,7 @@ private:
     std::string_view sql_{};
     const destination* to_ = nullptr;
     std::size_t bytes_ = 0;
-    std::size_t limit_ = static_cast<std::size_t>(-1);
+    std::size_t limit_ = no_limit;
     int wanted_ = 0;
     step step_ = step::none;
     readiness want_ = readiness::read;

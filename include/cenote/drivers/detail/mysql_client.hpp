@@ -83,6 +83,16 @@ inline void attach_thread() noexcept {
     return mysql_session_track_get_first(m, kind, &text, &length) == 0;
 }
 
+/// Whether the client would open another session when it has lost this one.
+[[nodiscard]] inline bool reconnects(MYSQL* m) noexcept {
+#if defined(MARIADB_PACKAGE_VERSION_ID)
+    flag on = 0;
+    return mysql_get_option(m, MYSQL_OPT_RECONNECT, &on) == 0 && on != 0;
+#else
+    return m->reconnect; // libmysqlclient warns on stderr when it is asked
+#endif
+}
+
 [[nodiscard]] inline bool is_encrypted(MYSQL* m) noexcept { return mysql_get_ssl_cipher(m) != nullptr; }
 
 inline void set_blocking(int fd, bool blocking) noexcept {

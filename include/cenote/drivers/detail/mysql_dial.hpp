@@ -71,10 +71,10 @@ bool dialling<Options>::step() {
     if (!late) {
 #if defined(MARIADB_PACKAGE_VERSION_ID)
         handshake_limit = &by_;
-        const bool over = c_.call_.resume();
+        const bool over = c_.call_.resume(by_);
         handshake_limit = nullptr;
 #else
-        const bool over = c_.call_.resume();
+        const bool over = c_.call_.resume(by_);
 #endif
         if (!over) {
             if (!connected_) prepare_socket();

@@ -32,6 +32,7 @@ namespace cenote::drivers::mysql_client {
     case 2006: // CR_SERVER_GONE_ERROR
     case 2013: // CR_SERVER_LOST
     case 2014: // CR_COMMANDS_OUT_OF_SYNC
+    case 2026: // CR_SSL_CONNECTION_ERROR: what Connector/C says when a connection with TLS is lost
     case 2027: // CR_MALFORMED_PACKET
     case 2048: // CR_INVALID_CONN_HANDLE
     case 2055: // CR_SERVER_LOST_EXTENDED
@@ -111,7 +112,7 @@ namespace cenote::drivers::mysql_client {
 /// Whether the connection that met this error is of no more use.
 [[nodiscard]] constexpr bool is_fatal(unsigned code) noexcept {
     const error_class c = class_of(code);
-    return c == error_class::disconnected || c == error_class::refused || code == 2000 || code == 2008 || code == 2026;
+    return c == error_class::disconnected || c == error_class::refused || code == 2000 || code == 2008; // CR_UNKNOWN_ERROR, CR_OUT_OF_MEMORY
 }
 
 } // namespace cenote::drivers::mysql_client

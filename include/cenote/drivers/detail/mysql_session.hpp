@@ -206,7 +206,7 @@ private:
         const errno_kept keep;
         if (what == work::reset) call_.reset(handle_);
         else call_.run(handle_, sql);
-        const bool over = call_.resume();
+        const bool over = call_.resume(deadline::never());
         pending_ = what;
         if (over ? !call_.failed() : call_.want() == readiness::read) return true;
         lost_ = true; // half of it may have gone out

@@ -185,9 +185,9 @@ void target<Options>::apply(MYSQL* m, deadline by) const {
     }
     if (opt.before_connect) opt.before_connect(m);
 
-    flag reconnects = 0;
-    (void)mysql_get_option(m, MYSQL_OPT_RECONNECT, &reconnects);
-    if (reconnects) fail(error_class::other, doing, "options.before_connect switched MYSQL_OPT_RECONNECT on, which would swap the session without a word");
+    if (reconnects(m)) {
+        fail(error_class::other, doing, "options.before_connect switched MYSQL_OPT_RECONNECT on, which would swap the session without a word");
+    }
 #if defined(MARIADB_PACKAGE_VERSION_ID)
     if (mysql_options(m, MYSQL_OPT_NONBLOCK, nullptr) != 0) throw std::bad_alloc{};
     (void)mysql_optionsv(m, MARIADB_OPT_IO_WAIT, reinterpret_cast<void*>(&wait_in_handshake));
@@ -198,7 +198,7 @@ void target<Options>::apply(MYSQL* m, deadline by) const {
 template <class Options>
 [[noreturn]] void target<Options>::fail_to_connect(MYSQL* m) const {
     const unsigned code = mysql_errno(m);
-    const error_class kind = class_of(code);
+    const error_class kind = code == 2026 ? error_class::other : class_of(code); // no TLS that both agree on: a retry changes nothing
     std::string why;
     std::string text{mysql_error(m)};
     if (kind == error_class::auth) why = "authentication failed: ";
