@@ -8,7 +8,6 @@
 namespace {
 
 struct postgres_server {
-    using driver_type = cenote::postgres;
     using plain = std::unique_ptr<PGconn, decltype([](PGconn* c) { PQfinish(c); })>;
 
     std::string address = tour::variable("CENOTE_PG_TCP", "postgres"); // a conninfo string

@@ -182,11 +182,10 @@ void dirt(const Server& server) {
 }
 
 /// Calls f(name, wrap) for every time at which a connection can be cleaned; wrap says it of what is to be done.
-template <class Server>
 void for_each_when(auto f) {
     f("at_return", [](auto what) { return cenote::at_return{what}; });
     f("background", [](auto what) { return cenote::background{what}; });
-    if constexpr (cenote::can_defer_reset<typename Server::driver_type>) f("deferred", [](auto what) { return cenote::deferred{what}; });
+    f("deferred", [](auto what) { return cenote::deferred{what}; });
 }
 
 template <class Server>
@@ -196,7 +195,7 @@ void clean_up(const Server& server) {
                 "   %-12s %26s %26s %26s\n   %-12s", "", "nothing to clean", "a forgotten transaction", "reset_always", "");
     for (int i = 0; i < 3; ++i) std::printf(" %14s %11s", "give back", "acquire");
     std::printf("\n");
-    for_each_when<Server>([&](const char* name, auto when) {
+    for_each_when([&](const char* name, auto when) {
         std::printf("   %-12s", name);
         const auto measure = [&](auto what, bool forget) {
             cenote::pool db{server.driver(), cenote::bounded{.max = 1}, when(what)};
@@ -241,14 +240,14 @@ template <class Server>
 void stopped_server(const Server& server) {
     std::printf("\n6  The server stops in the middle (SIGSTOP) while the only connection is out, with a transaction open\n"
                 "   Nobody waits longer than they said, and once it goes on all is well.\n\n");
-    for_each_when<Server>([&](const char* name, auto when) {
+    for_each_when([&](const char* name, auto when) {
         cenote::pool db{server.driver(), cenote::bounded{.max = 1}, when(cenote::reset_if_dirty{})};
         auto lease = db.acquire();
         leave_transaction(server, lease.native_handle());
         cenote::failure why;
         const auto acquire = [&](const char* then, cenote::timeout t) {
             const double took = timed([&] { lease = db.acquire(t, why); }) / 1000;
-            std::printf("   %-12s %-18s %10.3f ms  %s\n", "", then, took, lease ? "has a connection" : why.code.message().c_str());
+            std::printf("   %-12s %-18s %10.3f ms  %s\n", "", then, took, lease ? "has a connection" : "gives up");
             if (!lease) std::printf("      %s\n", lines(why.text()).c_str());
         };
         {
