@@ -77,26 +77,26 @@ TEST_CASE("Calls end at their deadline when the server is frozen", "[alone]") {
             const auto took = time_of([&] { e = error_of([&] { f(deadline::in(50ms)); }); });
             CHECK((e && e->kind() == error_class::timeout));
             CHECK(took >= 50ms);
-            CHECK(took < 90ms);
+            CHECK(took < 50ms + grace);
         };
         late([&](deadline by) { pinged.driver.ping(pinged.c, by); });
         late([&](deadline by) { reset.driver.reset(reset.c, by); });
         late([&](deadline by) { executed.driver.execute(executed.c, "select 1", by); });
         late([&](deadline by) { rolled_back.driver.rollback(rolled_back.c, by); });
         late([&](deadline by) { (void)asked.driver.role(asked.c, by); });
-        CHECK(time_of([&] { CHECK(deferred.driver.reset_start(deferred.c)); }) < 20ms);
+        CHECK(time_of([&] { CHECK(deferred.driver.reset_start(deferred.c)); }) < grace);
         late([&](deadline by) { deferred.driver.reset_finish(deferred.c, by); });
         CHECK(pinged.state() == session_state::unknown);
         CHECK(time_of([&] {
                   for (opened* a : {&pinged, &reset, &executed, &rolled_back, &asked, &deferred}) a->driver.close(a->c);
-              }) < 50ms);
+              }) < grace);
     }
 }
 
 TEST_CASE("A statement that its deadline cuts costs the connection") {
     opened a{by_socket()};
     const auto took = time_of([&] { CHECK(error_of([&] { a.driver.execute(a.c, "select sleep(5)", deadline::in(50ms)); })->kind() == error_class::timeout); });
-    CHECK(took < 500ms);
+    CHECK(took < 50ms + grace);
     CHECK(a.state() == session_state::unknown);
     CHECK(a.driver.peek(a.c) == liveness::dead);
 }
@@ -105,7 +105,7 @@ TEST_CASE("A result that never stops coming does not outlast its deadline") {
     for (const auto& o : {by_socket(), by_tls()}) {
         opened a{o};
         const auto took = time_of([&] { CHECK(error_of([&] { a.driver.execute(a.c, endless_rows, deadline::in(100ms)); })->kind() == error_class::timeout); });
-        CHECK(took < 300ms);
+        CHECK(took < 100ms + grace);
     }
 }
 
@@ -216,9 +216,9 @@ TEST_CASE("Unread results that are large cost the connection, at once") {
         opened a{o};
         REQUIRE(mysql_query(a.native(), many_rows.c_str()) == 0);
         const auto took = time_of([&] { CHECK_THAT(error_of([&] { a.driver.rollback(a.c, soon()); })->what(), ContainsSubstring("options.drain")); });
-        CHECK(took < 200ms);
+        CHECK(took < grace);
         CHECK(a.state() == session_state::unknown);
-        CHECK(time_of([&] { a.driver.close(a.c); }) < 50ms);
+        CHECK(time_of([&] { a.driver.close(a.c); }) < grace);
     }
     auto o = by_socket();
     o.drain.bytes = 10'000'000;
@@ -232,7 +232,7 @@ TEST_CASE("Unread results that are large cost the connection, at once") {
 TEST_CASE("A statement of several that takes long is not waited for") {
     opened a{with_multi()};
     a.run("select 1; select sleep(10)");
-    CHECK(time_of([&] { CHECK(error_of([&] { a.driver.rollback(a.c, soon()); })); }) < 500ms);
+    CHECK(time_of([&] { CHECK(error_of([&] { a.driver.rollback(a.c, soon()); })); }) < grace);
     CHECK(a.state() == session_state::unknown);
 }
 
@@ -417,7 +417,7 @@ TEST_CASE("A started clean-up does what it is for, and can be closed instead") {
         opened b{o};
         REQUIRE(b.driver.execute_start(b.c, "select sleep(20)"));
         CHECK(b.driver.peek(b.c) == liveness::quiet);
-        CHECK(time_of([&] { b.driver.close(b.c); }) < 50ms);
+        CHECK(time_of([&] { b.driver.close(b.c); }) < grace);
         opened d{o};
         d.run("begin");
         d.run("insert into " + t.name() + " values (1)");
