@@ -26,7 +26,9 @@
 namespace cenote::testing {
 
 /// A place where a pool calls its driver.
-enum class site : unsigned char { open, close, peek, ping, state, rollback, reset, reset_start, rollback_start, execute_start, reset_finish, execute };
+enum class site : unsigned char {
+    open, close, peek, ping, state, rollback, reset, reset_start, rollback_start, execute_start, reset_finish, execute,
+};
 inline constexpr std::size_t site_count = 12;
 
 [[nodiscard]] constexpr std::string_view to_string(site s) noexcept {
