@@ -89,23 +89,28 @@ struct session {
 
     static void receive(void* self, const PGresult* r) noexcept {
         auto& s = *static_cast<session*>(self);
-        const std::string_view code = field(r, PG_DIAG_SQLSTATE), level = field(r, PG_DIAG_SEVERITY_NONLOCALIZED);
         try {
-            // A last word before the end: when the session dies, no later call tells its SQLSTATE. An immediate stop says it as a warning.
-            if (level == "FATAL" || level == "PANIC" || class_of(code) == error_class::disconnected) {
-                s.last_word = code;
-                s.last_text = field(r, PG_DIAG_MESSAGE_PRIMARY);
-            }
-            if (s.on_notice && *s.on_notice) (*s.on_notice)({field(r, PG_DIAG_SEVERITY), code, field(r, PG_DIAG_MESSAGE_PRIMARY)});
+            // An immediate stop says it as a warning.
+            s.remember(r, class_of(field(r, PG_DIAG_SQLSTATE)) == error_class::disconnected);
+            if (s.on_notice && *s.on_notice) (*s.on_notice)({field(r, PG_DIAG_SEVERITY), field(r, PG_DIAG_SQLSTATE), field(r, PG_DIAG_MESSAGE_PRIMARY)});
         } catch (...) { // libpq is C
         }
+    }
+
+    /// A last word before the end: when the session has died, no later call tells its SQLSTATE. It comes as a notice, or as the answer to
+    /// what was sent after it.
+    void remember(const PGresult* r, bool last = false) {
+        const std::string_view level = field(r, PG_DIAG_SEVERITY_NONLOCALIZED);
+        if (!last && level != "FATAL" && level != "PANIC") return;
+        last_word = field(r, PG_DIAG_SQLSTATE);
+        last_text = field(r, PG_DIAG_MESSAGE_PRIMARY);
     }
 
     [[nodiscard]] bool alive() const noexcept { return handle && !broken && PQstatus(handle.get()) == CONNECTION_OK; }
 
     connection_owner handle;
     std::shared_ptr<const std::function<void(const notice&)>> on_notice;
-    std::string last_word, last_text; ///< SQLSTATE and text of a FATAL that came beside an answer
+    std::string last_word, last_text; ///< SQLSTATE and text of what the server said when it ended the session
     int syncs_due = 0;                ///< of a reset that was started in pipeline mode
     bool clears = false;              ///< a full reset was started: what libpq has kept for the last user goes with its answer
     bool broken = false;              ///< a call was given up half-way: what comes next cannot be told from its answer
@@ -211,6 +216,10 @@ inline void flush(session& s, std::string_view doing, deadline by) {
     }
 }
 
+[[nodiscard]] inline bool is_error(ExecStatusType s) noexcept {
+    return s == PGRES_BAD_RESPONSE || s == PGRES_FATAL_ERROR || s == PGRES_PIPELINE_ABORTED;
+}
+
 /// The next result; null: this command has no more.
 [[nodiscard]] inline result_owner next(session& s, std::string_view doing, deadline by) {
     PGconn* const c = s.handle.get();
@@ -219,11 +228,9 @@ inline void flush(session& s, std::string_view doing, deadline by) {
         if (!left_over.wait(PQsocket(c), POLLIN)) give_up(s, doing);
         if (PQconsumeInput(c) == 0) fail_broken(s, doing);
     }
-    return result_owner{PQgetResult(c)};
-}
-
-[[nodiscard]] inline bool is_error(ExecStatusType s) noexcept {
-    return s == PGRES_BAD_RESPONSE || s == PGRES_FATAL_ERROR || s == PGRES_PIPELINE_ABORTED;
+    result_owner r{PQgetResult(c)};
+    if (is_error(PQresultStatus(r.get()))) s.remember(r.get());
+    return r;
 }
 
 /// Ends a copy that somebody began, so that its command can end. False: not now.
