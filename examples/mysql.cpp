@@ -34,7 +34,7 @@ struct mysql_server {
     [[nodiscard]] plain open() const {
         plain c{mysql_init(nullptr)};
         const auto& a = address;
-        if (mysql_real_connect(c.get(), a.host.c_str(), a.user.c_str(), a.password.c_str(), a.database.c_str(), a.port, nullptr, 0) == nullptr) {
+        if (!mysql_real_connect(c.get(), a.host.c_str(), a.user.c_str(), a.password.c_str(), a.database.c_str(), a.port, nullptr, 0)) {
             throw std::runtime_error(mysql_error(c.get()));
         }
         return c;

@@ -15,8 +15,11 @@ struct postgres_server {
 
     [[nodiscard]] cenote::postgres driver() const { return cenote::postgres{address}; }
     [[nodiscard]] std::vector<std::pair<const char*, cenote::postgres>> refusing() const {
-        const auto with = [&](const char* keyword, const char* value) { return cenote::postgres{{.conninfo = address, .parameters = {{keyword, value}}}}; };
-        return {{"wrong password", with("password", "not it")}, {"no such database", with("dbname", "nowhere")}, {"nobody listens", with("port", "1")}};
+        const auto with = [&](const char* keyword, const char* value) {
+            return cenote::postgres{{.conninfo = address, .parameters = {{keyword, value}}}};
+        };
+        return {{"wrong password", with("password", "not it")}, {"no such database", with("dbname", "nowhere")},
+                {"nobody listens", with("port", "1")}};
     }
     /// Each session is a process of its own, which goes on without the postmaster.
     [[nodiscard]] std::vector<pid_t> processes(PGconn* session) const { return {postmaster, PQbackendPID(session)}; }

@@ -49,7 +49,7 @@ double timed(auto job) {
     return std::chrono::duration<double, std::micro>(clock::now() - began).count();
 }
 inline double median(std::vector<double>& v) {
-    std::ranges::nth_element(v, v.begin() + static_cast<std::ptrdiff_t>(v.size() / 2));
+    std::ranges::sort(v);
     return v[v.size() / 2];
 }
 /// A failure's one line for a log, as several for a table.
@@ -114,7 +114,7 @@ void killed_sessions(const Server& server) {
     const auto with = [&](const char* name, auto policy) {
         cenote::pool db{server.driver(), cenote::bounded{.max = 4}, policy, cenote::counters{}};
         std::atomic<number> requests{0}, failed{0};
-        const auto four_at_once = [&](auto at_first) {
+        const auto four_at_once = [&] {
             std::barrier all_have_one{4};
             std::jthread threads[4];
             for (auto& t : threads) t = std::jthread{[&] {
@@ -122,22 +122,19 @@ void killed_sessions(const Server& server) {
                     cenote::failure why;
                     const auto lease = db.acquire(5s, why);
                     if (i < 2) all_have_one.arrive_and_wait(); // the first may be a dead one
-                    if (!lease || Server::ask(lease.native_handle(), one_price) == no_answer) ++failed;
-                    else if (i == 0) at_first(lease.native_handle());
+                    failed += !lease || Server::ask(lease.native_handle(), one_price) == no_answer;
                 }
             }};
         };
-        std::mutex guard;
-        std::vector<std::string> kills;
-        four_at_once([&](auto* session) {
-            const std::scoped_lock lock{guard};
-            kills.push_back(Server::kill(session));
-        });
+        four_at_once();
         const double cycle = timed([&] { for (int i = 0; i < 2000; ++i) (void)db.acquire(); }) / 2000;
-        const auto other = server.open();
-        for (const std::string& sql : kills) Server::run(other.get(), sql);
+        {
+            const auto other = server.open();
+            typename decltype(db)::lease all[4];
+            for (auto& lease : all) Server::run(other.get(), Server::kill((lease = db.acquire()).native_handle()));
+        }
         std::this_thread::sleep_for(600ms);
-        four_at_once([](auto*) {});
+        four_at_once();
         const cenote::pool_stats s = db.stats();
         std::printf("   %-18s %10llu %10llu %12llu %10llu %13.2f us\n", name, +requests, +failed, number{s.validation_failed},
                     number{s.opened}, cycle);
@@ -149,7 +146,7 @@ void killed_sessions(const Server& server) {
 }
 
 constexpr const char* forgotten[] = {"begin", "update item set price = 99 where id = 471"}; // and no commit
-void leave_transaction(auto server, auto* session) {
+void leave_transaction(const auto& server, auto* session) {
     for (const char* sql : forgotten) server.run(session, sql);
 }
 
@@ -158,22 +155,19 @@ void dirt(const Server& server) {
     std::printf("\n3  What one user leaves behind, and whether the next one has it\n"
                 "   reset_if_dirty is the default.\n\n"
                 "   %-18s %18s %18s %18s %18s\n", "reset", "update, no commit", "setting", "temporary table", "session lock");
-    struct left_behind { std::vector<const char*> make; const char* look; };
-    const std::vector<left_behind> kinds = {
-        {{std::begin(forgotten), std::end(forgotten)}, one_price},
-        {{Server::setting.make}, Server::setting.look},
-        {{"create temporary table mine(n integer)"}, "select count(*) from mine"},
-        {{Server::lock.make}, Server::lock.look},
-    };
     const auto with = [&](const char* name, auto policy) {
         std::printf("   %-18s", name);
-        for (const left_behind& l : kinds) {
+        const auto column = [&](const char* look, auto... leave) {
             cenote::pool db{server.driver(), cenote::bounded{.max = 1}, policy};
-            const auto look = [&] { return Server::ask(db.acquire().native_handle(), l.look); };
-            const long long before = look();
-            db.with([&](auto& c) { for (const char* sql : l.make) Server::run(c.handle(), sql); });
-            std::printf(" %18s", look() == before ? "gone" : "still there");
-        }
+            const auto seen = [&] { return Server::ask(db.acquire().native_handle(), look); };
+            const long long before = seen();
+            db.with([&](auto& c) { (Server::run(c.handle(), leave), ...); });
+            std::printf(" %18s", seen() == before ? "gone" : "still there");
+        };
+        column(one_price, forgotten[0], forgotten[1]);
+        column(Server::setting.look, Server::setting.make);
+        column("select count(*) from mine", "create temporary table mine(n integer)");
+        column(Server::lock.look, Server::lock.make);
         std::printf("\n");
     };
     with("no_reset", cenote::no_reset{});
@@ -224,7 +218,8 @@ void refusals(const Server& server) {
         cenote::pool db{driver};
         cenote::failure why;
         const double took = timed([&] { (void)db.acquire(500ms, why); }) / 1000;
-        std::printf("   %-18s %6.1f ms, class %s\n      %s\n", name, took, to_string(why.seen->last_connect_error.kind).data(), lines(why.text()).c_str());
+        const std::string kind{to_string(why.seen->last_connect_error.kind)};
+        std::printf("   %-18s %6.1f ms, class %s\n      %s\n", name, took, kind.c_str(), lines(why.text()).c_str());
     }
 }
 

@@ -15,7 +15,7 @@ using result = std::unique_ptr<PGresult, decltype([](PGresult* r) { PQclear(r); 
 result query(const session& in, const char* sql, std::initializer_list<const char*> values = {}) {
     PGconn* const c = in->handle();
     result r{PQexecParams(c, sql, static_cast<int>(values.size()), nullptr, values.begin(), nullptr, nullptr, 0)};
-    if (PQresultStatus(r.get()) != PGRES_COMMAND_OK && PQresultStatus(r.get()) != PGRES_TUPLES_OK) throw std::runtime_error(PQerrorMessage(c));
+    if (const auto s = PQresultStatus(r.get()); s != PGRES_COMMAND_OK && s != PGRES_TUPLES_OK) throw std::runtime_error(PQerrorMessage(c));
     return r;
 }
 
@@ -28,7 +28,8 @@ void create_table(database db) {
 }
 
 int place(session& in, const std::string& item, int pieces) {
-    const result r = query(in, "insert into orders(item, pieces) values ($1, $2) returning number", {item.c_str(), std::to_string(pieces).c_str()});
+    const result r = query(in, "insert into orders(item, pieces) values ($1, $2) returning number",
+                           {item.c_str(), std::to_string(pieces).c_str()});
     return std::stoi(PQgetvalue(r.get(), 0, 0));
 }
 
