@@ -25,7 +25,8 @@ std::string between_markers(std::string_view name) {
     const std::string text{std::istreambuf_iterator<char>{file}, {}};
     const std::string begin = "<!-- reset table: " + std::string{name} + " -->";
     auto from = text.find(begin);
-    if (from == text.npos) SKIP("README.md carries no table of " << name << " yet");
+    INFO("README.md wants a line " << begin);
+    REQUIRE(from != text.npos);
     from = text.find_first_not_of('\n', from + begin.size());
     const auto to = text.find("<!-- end -->", from);
     REQUIRE(to != text.npos);

@@ -8,7 +8,8 @@
 #include <vector>
 
 /// What the next user of a session finds of what the last one left behind: the specification, one cell for each kind of dirt, reset
-/// policy and moment of cleaning. The tests of this folder walk all cells; README.md carries both tables and is compared with them.
+/// policy and moment of cleaning. The tests of this folder walk all cells. README.md carries both tables, printed by the hidden test
+/// [.print], and is compared with them.
 namespace purity {
 
 enum class found : unsigned char {
@@ -180,7 +181,7 @@ public:
     [[nodiscard]] std::string all() {
         std::string out;
         const std::vector<std::string> texts = texts_;
-        for (const std::string& text : texts) out.append(out.empty() ? "" : "  \n").append(mark(text).substr(1)).append(" ").append(text);
+        for (const std::string& text : texts) out.append(out.empty() ? "" : "\n\n").append(mark(text).substr(1)).append(" ").append(text);
         return out.append("\n");
     }
 
