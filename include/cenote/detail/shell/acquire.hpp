@@ -153,7 +153,7 @@ template <class Core>
                                                         typename Core::slot_type* found, close_reason end) noexcept {
     using cfg = typename Core::cfg;
     using sync = typename Core::sync;
-    const time_point began = sync::now();
+    const time_point began = b.began(sync::now()); // perhaps some of it was spent on `found`
     typename Core::desk_type::node n;
     n.since = began;
     n.dials = b.may_dial(began);

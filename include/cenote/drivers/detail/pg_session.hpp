@@ -119,11 +119,13 @@ struct session {
 /// libpq's texts have several lines, indented; a log wants one.
 [[nodiscard]] inline std::string one_line(std::string_view text) {
     std::string out;
-    for (const char c : text) {
-        if (c != '\n' && c != '\t') out.push_back(c);
-        else if (!out.empty() && out.back() != ' ') out.push_back(' ');
+    while (!text.empty()) {
+        const std::size_t end = std::min(text.find('\n'), text.size());
+        std::string_view line = text.substr(0, end);
+        text.remove_prefix(std::min(end + 1, text.size()));
+        line.remove_prefix(std::min(line.find_first_not_of(" \t"), line.size()));
+        if (!line.empty()) out.append(out.empty() ? "" : "; ").append(line);
     }
-    while (out.ends_with(' ')) out.pop_back();
     return out;
 }
 
