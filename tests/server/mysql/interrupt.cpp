@@ -45,6 +45,27 @@ TEST_CASE("A statement that runs is cancelled from another thread, and its conne
     }
 }
 
+TEST_CASE("A statement of the driver's own that is cancelled in the middle of its rows leaves the connection good") {
+    for (const auto& o : {by_socket(), by_tls()}) {
+        opened a{o};
+        for (int i = 0; i < 3; ++i) {
+            auto token = a.driver.interrupter(a.c);
+            std::jthread canceller{[&] {
+                std::this_thread::sleep_for(50ms);
+                a.driver.cancel(token, soon());
+            }};
+            const auto e = error_of([&] {
+                a.driver.execute(a.c, "with recursive n (i) as (select 1 union all select i + 1 from n where i < 1000) select 1 from n a, n b, n c, n d", soon());
+            });
+            canceller.join();
+            REQUIRE(e);
+            CHECK(e->kind() == error_class::cancelled);
+            CHECK(a.state() == session_state::idle);
+            CHECK(a.ask("select 1") == "1");
+        }
+    }
+}
+
 TEST_CASE("A session that is severed ends for its user and on the server, and its locks go") {
     opened root{as_root()};
     table t;

@@ -13,6 +13,7 @@
 
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -66,14 +67,37 @@ TEST_CASE("Opening ends at its deadline when a local server says nothing", "[alo
     ::unlink(path.c_str());
 }
 
+TEST_CASE("Opening ends at its deadline while TCP connects, and waits for a socket or for nothing", "[alone]") {
+    const listener full{0};
+    std::vector<int> others; // until the system no longer answers
+    for (int i = 0; i < 4; ++i) {
+        others.push_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+        sockaddr_in a = full.address();
+        (void)::connect(others.back(), reinterpret_cast<sockaddr*>(&a), sizeof a);
+    }
+    const mysql::options o{.host = "127.0.0.1", .port = full.port()};
+    gives_up_in_time(o);
+    {
+        mysql d{o};
+        auto given_up = d.dial(deadline::in(50ms));
+        for (int i = 0; i < 5; ++i) {
+            CHECK(!given_up.step());
+            struct stat what {};
+            const int fd = given_up.descriptor();
+            CHECK((fd == -1 || (::fstat(fd, &what) == 0 && S_ISSOCK(what.st_mode))));
+        }
+    }
+    for (const int fd : others) ::close(fd);
+}
+
 TEST_CASE("Opening ends at its deadline wherever a server stops talking", "[alone]") {
     const auto& s = servers::mysql();
-    for (const auto mode : {mysql::tls_mode::off, mysql::tls_mode::preferred}) {
+    for (const auto& tls : {by_tcp().tls, by_tls().tls}) {
         for (const std::size_t bytes : {1u, 20u, 60u, 90u, 110u, 200u, 1200u, 2000u}) {
             relay between;
             between.freeze_after(bytes);
-            mysql d{{.host = "127.0.0.1", .port = between.port(), .user = s.user, .password = s.password, .tls = {.mode = mode}}};
-            INFO("after " << bytes << " bytes, TLS " << static_cast<int>(mode));
+            mysql d{{.host = "127.0.0.1", .port = between.port(), .user = s.user, .password = s.password, .tls = tls}};
+            INFO("after " << bytes << " bytes, TLS " << static_cast<int>(tls.mode));
             const auto took = time_of([&] {
                 const auto e = error_of([&] {
                     auto c = d.open(deadline::in(100ms));

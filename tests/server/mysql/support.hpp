@@ -175,26 +175,25 @@ private:
 /// A port of 127.0.0.1 that somebody listens on.
 class listener {
 public:
-    listener() : fd_{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)} {
-        sockaddr_in a{};
-        a.sin_family = AF_INET;
-        a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        socklen_t length = sizeof a;
-        if (::bind(fd_, reinterpret_cast<sockaddr*>(&a), length) != 0 || ::listen(fd_, 64) != 0 ||
-            ::getsockname(fd_, reinterpret_cast<sockaddr*>(&a), &length) != 0) {
+    explicit listener(int backlog = 64) : fd_{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)} {
+        address_.sin_family = AF_INET;
+        address_.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        socklen_t length = sizeof address_;
+        auto* const any = reinterpret_cast<sockaddr*>(&address_);
+        if (::bind(fd_, any, length) != 0 || ::listen(fd_, backlog) != 0 || ::getsockname(fd_, any, &length) != 0) {
             throw std::system_error{errno, std::generic_category()};
         }
-        port_ = ntohs(a.sin_port);
     }
     listener(const listener&) = delete;
     listener& operator=(const listener&) = delete;
     ~listener() { ::close(fd_); }
     [[nodiscard]] int fd() const noexcept { return fd_; }
-    [[nodiscard]] unsigned port() const noexcept { return port_; }
+    [[nodiscard]] unsigned port() const noexcept { return ntohs(address_.sin_port); }
+    [[nodiscard]] const sockaddr_in& address() const noexcept { return address_; }
 
 private:
     int fd_;
-    unsigned port_ = 0;
+    sockaddr_in address_{};
 };
 
 /// Stands between one client after the other and the server, counts what the client sends in one go, and may stop passing things on.

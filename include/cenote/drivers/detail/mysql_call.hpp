@@ -66,8 +66,9 @@ public:
     [[nodiscard]] readiness want() const noexcept { return want_; }
     /// When to take it up even if the socket is not ready.
     [[nodiscard]] deadline until(deadline by) const noexcept {
+        if (is_mariadb || m_ == nullptr) return by;
         // libmysqlclient does not say what it waits for, and while TCP connects not even on which socket.
-        return is_mariadb ? by : by.sooner(deadline::in(std::chrono::milliseconds{step_ == step::connect ? 1 : 10}));
+        return by.sooner(deadline::in(std::chrono::milliseconds{mysql_client::descriptor(m_) < 0 ? 1 : 10}));
     }
 
     /// Goes on. True: it is over. False: it waits, or goes on and on until the deadline.
@@ -152,10 +153,9 @@ private:
     }
     void after_row() {
         if (row_ == nullptr) {
-            failed_ = mysql_errno(m_) != 0;
-            if (failed_) return; // the rows are dropped with the connection
+            failed_ = mysql_errno(m_) != 0; // the rows have let go of the connection either way
             mysql_free_result(std::exchange(rows_, nullptr));
-            after_result();
+            if (!failed_) after_result();
             return;
         }
         const unsigned long* lengths = mysql_fetch_lengths(rows_);

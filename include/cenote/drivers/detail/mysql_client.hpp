@@ -56,12 +56,12 @@ inline void attach_thread() noexcept {
     }
 }
 
-/// The connection's socket; -1 when there is none, or none any more.
+/// The connection's socket; -1 when there is none, none any more, or (with libmysqlclient, while TCP connects) none it would tell.
 [[nodiscard]] inline int descriptor(MYSQL* m) noexcept {
 #if defined(MARIADB_PACKAGE_VERSION_ID)
     return mysql_get_socket(m);
 #else
-    return m->net.vio != nullptr ? m->net.fd : -1;
+    return m->net.vio != nullptr && m->net.buff != nullptr ? m->net.fd : -1; // without a buffer `fd` is not set yet, and 0
 #endif
 }
 
