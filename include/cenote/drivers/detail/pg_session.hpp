@@ -274,6 +274,7 @@ inline result_owner finish(session& s, std::string_view doing, deadline by) {
 template <class Send>
 result_owner round_trip(session& s, std::string_view doing, deadline by, Send send) {
     if (!s.alive()) fail_broken(s, doing);
+    if (PQpipelineStatus(s.handle.get()) != PQ_PIPELINE_OFF) fail(error_class::other, doing, "the connection is in pipeline mode"); // no answer would come
     const unblocked here{s, doing, by};
     if (send(s.handle.get()) == 0) {
         if (!s.alive()) fail_broken(s, doing);
@@ -300,11 +301,19 @@ struct drain_bound {
     const unblocked here{s, doing, by};
     patience left_over{by};
     std::size_t seen = 0;
+    const auto waiting = [c] {
+        int n = 0;
+        return ::ioctl(PQsocket(c), FIONREAD, &n) == 0 ? static_cast<std::size_t>(std::max(n, 0)) : 0;
+    };
     const auto more = [&] {
-        if (seen > bound.bytes || !left_over.wait(PQsocket(c), POLLIN)) return false;
-        int waiting = 0;
-        if (::ioctl(PQsocket(c), FIONREAD, &waiting) == 0) seen += static_cast<std::size_t>(std::max(waiting, 0));
+        const int unsent = PQflush(c);
+        if (unsent < 0) fail_broken(s, doing);
+        if (seen > bound.bytes || !left_over.wait(PQsocket(c), unsent != 0 ? POLLIN | POLLOUT : POLLIN)) return false;
+        const std::size_t before = waiting();
         if (PQconsumeInput(c) == 0) fail_broken(s, doing);
+        // libpq does not read all that is there, but 8 KiB at least; meanwhile more may have come.
+        const std::size_t after = std::min(waiting(), before);
+        seen += std::max(before - after, std::min<std::size_t>(before, 8192));
         return true;
     };
     const bool piped = PQpipelineStatus(c) != PQ_PIPELINE_OFF;
@@ -314,7 +323,6 @@ struct drain_bound {
         if (PQsendQueryParams(c, "rollback", 0, nullptr, nullptr, nullptr, nullptr, 0) == 0 || PQpipelineSync(c) == 0) fail_broken(s, doing);
     }
     for (bool ended = false;;) {
-        if (PQflush(c) < 0) fail_broken(s, doing);
         while (PQisBusy(c) != 0) {
             if (!more()) return false;
         }
