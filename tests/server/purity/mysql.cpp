@@ -172,6 +172,7 @@ TEST_CASE("MySQL: every kind of dirt under every reset policy leaves what the ta
     for (const auto& r : mysql_table) {
         each_policy([&](policy p, moment m) {
             for (const bool seasoned : {false, true}) {
+                if (r.kind == mysql_dirt::hidden_schema && !seasoned) continue; // the first reset takes nothing for granted, and clears it
                 CAPTURE(r.name, to_string(p), to_string(m), seasoned);
                 walk(r.kind, r.under(p).at(m), p, m, s, seasoned);
             }
@@ -182,11 +183,12 @@ TEST_CASE("MySQL: every kind of dirt under every reset policy leaves what the ta
 
 TEST_CASE("MySQL: a full reset brings back what options.init has set, whatever was left behind", "[purity]") {
     const stage s;
-    const std::vector<std::string> init{"set @purity = 'from init'", "set time_zone = '+01:00'", "set role none"};
+    const std::vector<std::string> init{"set @purity = 'from init'", "set time_zone = '+01:00'", "set role none", "use " + servers::mysql().database};
     for (const auto& r : mysql_table) {
         if (r.kind == mysql_dirt::other_user) continue; // that is a reset of its own, and not undone
         CAPTURE(r.name);
-        const found expected = r.kind == mysql_dirt::role ? found::cleared : r.always.deferred;
+        const bool by_init = r.kind == mysql_dirt::role || r.kind == mysql_dirt::hidden_schema;
+        const found expected = by_init ? found::cleared : r.always.deferred;
         for (const moment m : all_moments) {
             for (const bool seasoned : {false, true}) walk(r.kind, expected, policy::always, m, s, seasoned, init);
         }

@@ -209,6 +209,7 @@ struct traits {
     case role: return {.shows = {"role"}};
     case used_schema:
     case selected_schema: return {.shows = {"schema", "database()"}};
+    case hidden_schema: return {.shows = {"database()"}};
     case named_charset:
     case client_charset:
         return {.shows = {"charset", "character_set_client", "character_set_connection", "character_set_results", "collation_connection"}};
@@ -252,6 +253,10 @@ inline void soil(MYSQL* m, mysql_dirt d, const stage& s, statements& left, int m
     case role: run(m, "set role " + s.role()); break;
     case used_schema: run(m, "use " + server.database + "_other"); break;
     case selected_schema: must(mysql_select_db(m, (server.database + "_other").c_str()) == 0, m); break;
+    case hidden_schema:
+        run(m, "set session_track_schema = 0");
+        run(m, "use " + server.database + "_other");
+        break;
     case named_charset: run(m, "set names latin1"); break;
     case client_charset: must(mysql_set_character_set(m, "latin1") == 0, m); break;
     case multi_statements: must(mysql_set_server_option(m, MYSQL_OPTION_MULTI_STATEMENTS_ON) == 0, m); break;

@@ -121,7 +121,7 @@ inline constexpr std::array pg_table = [] {
 enum class mysql_dirt : unsigned char {
     // what a session keeps
     user_variable, setting, isolation, autocommit_off, temporary_table, user_lock, table_locks, prepared, handler, last_insert_id, role,
-    used_schema, selected_schema, named_charset, client_charset, multi_statements, other_user,
+    used_schema, selected_schema, hidden_schema, named_charset, client_charset, multi_statements, other_user,
     // what is open
     transaction, implicit_transaction, xa_transaction,
     // what is unfinished
@@ -135,7 +135,7 @@ inline constexpr std::array mysql_table = [] {
     using enum found;
     using enum mysql_dirt;
     constexpr std::string_view only_closing = "Only a new session undoes it: end such a lease with `discard()`.";
-    return std::array<row<mysql_dirt>, 25>{{
+    return std::array<row<mysql_dirt>, 26>{{
         // what is left behind                                       no_reset if_dirty with     always
         {transaction, "transaction open", kept, cleared, cleared, cleared},
         {implicit_transaction, "transaction begun with `autocommit = 0`", kept, cleared, cleared, cleared,
@@ -160,6 +160,8 @@ inline constexpr std::array mysql_table = [] {
         {selected_schema, "default schema, by `mysql_select_db`", kept, kept, kept, cleared},
         {named_charset, "character set, by `SET NAMES`", kept, kept, kept, cleared},
         {client_charset, "character set, by `mysql_set_character_set`", kept, kept, kept, cleared},
+        {hidden_schema, "default schema, by `USE` with `session_track_schema = 0`", kept, kept, kept, kept,
+         "The client does not hear of it: `use …` in `options.init` clears it."},
         {role, "`SET ROLE`", kept, kept, kept, kept, "MariaDB's own reset keeps it: `set role none` in `options.init` clears it."},
         {multi_statements, "`mysql_set_server_option`", kept, kept, kept, kept, only_closing},
         {other_user, "`mysql_change_user`", kept, kept, kept, kept, only_closing},
