@@ -10,6 +10,7 @@
 
 servers_folder=
 servers_pids=()
+servers_creating=
 
 # The folder with pg_ctl, which Debian keeps off the PATH; the newest if there are several.
 postgres_bin() {
@@ -32,33 +33,43 @@ servers_start() {
     servers_make_certificates >"$servers_folder/openssl.log" 2>&1 || servers_failed "no certificates" "$servers_folder/openssl.log" || return
     if [[ " $* " == *' mysql '* ]]; then # the slowest part beside everything else
         servers_folder_of mysql && servers_create_mysql &
-        local creating=$!
+        servers_creating=$!
     fi
     if [[ " $* " == *' postgres '* ]]; then servers_start_postgres || return; fi
     if [[ " $* " == *' mysql '* ]]; then
-        wait "$creating" || servers_failed "MariaDB could not be set up" "$servers_folder/mysql/log" || return
+        wait "$servers_creating" || servers_failed "MariaDB could not be set up" "$servers_folder/mysql/log" || return
         servers_start_mysql || return
     fi
 }
 
 servers_stop() {
     local pid file round
-    # A test may have started PostgreSQL anew, or have stopped a process in the middle: SIGQUIT ends either at once, without a checkpoint.
-    for file in "$servers_folder"/postgres/*/postmaster.pid; do
+    [[ $servers_folder ]] || return 0
+    [[ -z $servers_creating ]] || wait "$servers_creating"
+    for file in "$servers_folder"/postgres/*/postmaster.pid; do # a test may have started PostgreSQL anew
         if [[ -e $file ]]; then servers_pids+=("$(head -n 1 "$file")"); fi
     done
-    for pid in "${servers_pids[@]}"; do kill -QUIT "$pid" && kill -CONT "$pid"; done 2>/dev/null
+    # At once, without a checkpoint; and a test may have left one stopped.
+    for pid in "${servers_pids[@]}"; do
+        if servers_lives "$pid"; then kill -QUIT "$pid" && kill -CONT "$pid"; fi
+    done
     for pid in "${servers_pids[@]}"; do
         for ((round = 0; round < 100; ++round)); do
-            kill -0 "$pid" 2>/dev/null || break
+            servers_lives "$pid" || break
             sleep 0.1
         done
-        kill -KILL "$pid" 2>/dev/null && echo "a server did not end and was killed: $pid" >&2
+        if servers_lives "$pid"; then
+            echo "a server did not end and is killed: $pid" >&2
+            kill -KILL "$pid"
+        fi
     done
     servers_pids=()
-    [[ -z $servers_folder ]] || rm -rf "$servers_folder"
+    rm -rf "$servers_folder"
     servers_folder=
 }
+
+# Whether the process is one of ours: the number may have become another's.
+servers_lives() { [[ $(tr '\0' ' ' <"/proc/$1/cmdline") == *"$servers_folder/"* ]]; } 2>/dev/null
 
 servers_failed() { # servers_failed <what> <log>
     echo "$1; the last words of $(basename "$(dirname "$2")"):"
@@ -100,9 +111,9 @@ servers_folder_of() { # servers_folder_of <server>: makes its folder, with the c
 servers_make_certificates() (
     cd "$servers_folder" || exit
     umask 077
-    openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj '/CN=cenote test CA' -keyout ca.key -out ca.crt \
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj '/CN=cenote test CA' -keyout ca.key -out ca.crt \
         -addext 'keyUsage=critical,keyCertSign' &&
-        openssl req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout server.key -out server.csr &&
+        openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost -keyout server.key -out server.csr &&
         openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out server.crt \
             -extfile <(echo 'subjectAltName=DNS:localhost,IP:127.0.0.1') &&
         chmod 644 ca.crt server.crt
