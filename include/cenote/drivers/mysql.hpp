@@ -34,7 +34,8 @@ namespace cenote {
 /// Errors   driver_error with the number of the server or client as `native_code()`, its SQLSTATE (HY000 even for a lost connection)
 ///          and text, and the password taken out of it.
 /// With     `rollback` and `reset` say below what they clear. BEGIN, SET autocommit = 1 and DDL commit what is open: either has undone it
-///          before the next user can. None clears what `mysql_change_user` changed: that is another user's session.
+///          before the next user can. What cannot be told apart or undone is closed instead: a statement
+///          that was sent and not waited for (`mysql_send_query`), a session that `mysql_change_user` gave to another user.
 ///          A prepared statement does not survive a reset: it answers 2013 (Connector/C) or 2056 although the connection is well.
 ///          Connector/C before 3.3.4 may crash after a failed connect (CONC-622).
 class mysql {
@@ -167,6 +168,8 @@ public:
     void reset_finish(connection& c, deadline by);
 
     /// Runs the SQL and throws all its results away. When the deadline passes first the connection is lost.
+    ///
+    /// Errors   driver_error. Of a failure in the middle of rows libmysqlclient tells nothing but 2014, and the connection is lost as well.
     void execute(connection& c, std::string_view sql, deadline by);
 
     /// What another thread needs to interfere with a connection in use.

@@ -133,7 +133,9 @@ private:
 // ── the oracle ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 [[nodiscard]] inline bool in_transaction(MYSQL* m) noexcept { return (m->server_status & SERVER_STATUS_IN_TRANS) != 0; }
-[[nodiscard]] inline bool is_busy(MYSQL* m) noexcept { return m->status != MYSQL_STATUS_READY || mysql_more_results(m); }
+[[nodiscard]] inline bool is_busy(MYSQL* m) noexcept {
+    return m->status != MYSQL_STATUS_READY || mysql_more_results(m) || cenote::drivers::mysql_client::awaits_answer(m);
+}
 
 /// What the client keeps beside the session.
 [[nodiscard]] inline look::values client_side(MYSQL* m) {
@@ -222,6 +224,7 @@ struct traits {
     case few_rows:
     case half_read:
     case statement_rows:
+    case unanswered:
     case more_results: return {.shows = {"busy"}, .counted = true};
     case many_rows: return {.shows = {"busy"}, .counted = true};
     }
@@ -282,6 +285,7 @@ inline void soil(MYSQL* m, mysql_dirt d, const stage& s, statements& left, int m
         r->handle = nullptr; // or freeing it would read the rest
         break;
     }
+    case unanswered: must(mysql_send_query(m, "select 'not yours'", 18) == 0, m); break;
     case statement_rows: {
         MYSQL_STMT* const statement = left.make(m);
         must(mysql_stmt_prepare(statement, hundred_rows, static_cast<unsigned long>(std::string_view{hundred_rows}.size())) == 0, m);

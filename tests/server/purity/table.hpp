@@ -125,7 +125,7 @@ enum class mysql_dirt : unsigned char {
     // what is open
     transaction, implicit_transaction, xa_transaction,
     // what is unfinished
-    few_rows, many_rows, half_read, statement_rows, more_results,
+    few_rows, many_rows, half_read, statement_rows, more_results, unanswered,
 };
 
 /// What `reset_with` runs in these tests: one statement, as a session takes only one at a time unless options.multi_statements says so.
@@ -135,7 +135,7 @@ inline constexpr std::array mysql_table = [] {
     using enum found;
     using enum mysql_dirt;
     constexpr std::string_view only_closing = "Only a new session undoes it: end such a lease with `discard()`.";
-    return std::array<row<mysql_dirt>, 26>{{
+    return std::array<row<mysql_dirt>, 27>{{
         // what is left behind                                       no_reset if_dirty with     always
         {transaction, "transaction open", kept, cleared, cleared, cleared},
         {implicit_transaction, "transaction begun with `autocommit = 0`", kept, cleared, cleared, cleared,
@@ -145,6 +145,7 @@ inline constexpr std::array mysql_table = [] {
         {more_results, "further results unread", kept, cleared, cleared, cleared},
         {many_rows, "rows unread, more than `drain`", kept, closed, closed, closed},
         {half_read, "`mysql_use_result`, half read", kept, closed, closed, closed},
+        {unanswered, "`mysql_send_query`, answer not awaited", kept, closed, closed, closed},
         {statement_rows, "rows of a prepared statement unread", kept, closed, closed, closed},
         {setting, "`sql_mode`, `time_zone`", kept, kept, cleared, cleared},
         {autocommit_off, "`autocommit = 0`", kept, kept, cleared, cleared},
@@ -164,7 +165,7 @@ inline constexpr std::array mysql_table = [] {
          "The client does not hear of it: `use …` in `options.init` clears it."},
         {role, "`SET ROLE`", kept, kept, kept, kept, "MariaDB's own reset keeps it: `set role none` in `options.init` clears it."},
         {multi_statements, "`mysql_set_server_option`", kept, kept, kept, kept, only_closing},
-        {other_user, "`mysql_change_user`", kept, kept, kept, kept, only_closing},
+        {other_user, "`mysql_change_user`", kept, closed, closed, closed},
     }};
 }();
 

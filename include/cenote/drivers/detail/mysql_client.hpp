@@ -83,6 +83,25 @@ inline void attach_thread() noexcept {
     return mysql_session_track_get_first(m, kind, &text, &length) == 0;
 }
 
+/// Whether a command was sent and nobody has begun to read its answer (mysql_send_query, a suspended call), of which the client's status
+/// tells nothing: the next to ask would get that answer. Its packet is then the last one counted, and still lies in the buffer.
+[[nodiscard]] inline bool awaits_answer(const MYSQL* m) noexcept {
+    if (m->net.pkt_nr != 1 || m->net.buff == nullptr || m->net.buff[3] != 0) return false;
+    switch (m->net.buff[4]) {
+    case COM_INIT_DB:
+    case COM_QUERY:
+    case COM_PING:
+    case COM_CHANGE_USER:
+    case COM_STMT_PREPARE:
+    case COM_STMT_EXECUTE:
+    case COM_STMT_RESET:
+    case COM_STMT_FETCH:
+    case COM_SET_OPTION:
+    case COM_RESET_CONNECTION: return true;
+    default: return false; // also those that are never answered: closing a statement, sending its long data
+    }
+}
+
 /// Whether the client would open another session when it has lost this one.
 [[nodiscard]] inline bool reconnects(MYSQL* m) noexcept {
 #if defined(MARIADB_PACKAGE_VERSION_ID)
@@ -121,6 +140,34 @@ inline void cut(MYSQL* m) noexcept {
     if (::getpeername(fd, any, &length) != 0 || (address.ss_family != AF_INET && address.ss_family != AF_INET6)) return {};
     if (::getnameinfo(any, length, text.data(), text.size(), nullptr, 0, NI_NUMERICHOST) != 0) return {};
     return text.data();
+}
+
+/// Why a connect failed.
+struct refusal {
+    unsigned code = 0;
+    std::string sqlstate{};
+    std::string text{};
+};
+
+[[nodiscard]] inline refusal refusal_of(MYSQL* m) { return {mysql_errno(m), mysql_sqlstate(m), mysql_error(m)}; }
+
+/// The server's last words, if they lie unread in a local socket. libmysqlclient, not blocking, ends each packet by sending nothing, which
+/// fails when the server has hung up already; then it says "Unknown MySQL error" or "Lost connection", and drops what it was told.
+[[nodiscard]] inline refusal unread_refusal(int fd) {
+    std::array<char, 1024> bytes;
+    const ssize_t got = ::recv(fd, bytes.data(), bytes.size(), MSG_DONTWAIT);
+    std::string_view left{bytes.data(), got > 0 ? static_cast<std::size_t>(got) : 0};
+    const auto byte = [&left](std::size_t i) { return static_cast<unsigned>(static_cast<unsigned char>(left[i])); };
+    while (left.size() >= 4) { // packets: length, number, and in an error 0xff, code, '#', SQLSTATE, text
+        const std::size_t length = byte(0) + (byte(1) << 8) + (byte(2) << 16);
+        left.remove_prefix(4);
+        if (length > left.size()) break;
+        if (length > 9 && byte(0) == 0xff && left[3] == '#') {
+            return {byte(1) + (byte(2) << 8), std::string{left.substr(4, 5)}, std::string{left.substr(9, length - 9)}};
+        }
+        left.remove_prefix(length);
+    }
+    return {};
 }
 
 #if defined(MARIADB_PACKAGE_VERSION_ID)

@@ -41,13 +41,15 @@ private:
     dialling(std::shared_ptr<const target<Options>> t, deadline by) : target_{std::move(t)}, by_{by} {}
 
     void begin();
+    [[nodiscard]] refusal why() const;
     void connected();
-    void prepare_socket() const noexcept;
+    void prepare_socket() noexcept;
     void ready();
 
     std::shared_ptr<const target<Options>> target_;
     session c_{};
     deadline by_;
+    descriptor_copy local_{}; // with libmysqlclient: see unread_refusal
     bool connected_ = false;
     bool named_ = false;
     std::size_t next_init_ = 0;
@@ -87,7 +89,7 @@ bool dialling<Options>::step() {
         target_->fail(error_class::timeout, "cannot connect to", "connection timeout: the deadline passed");
     }
     if (c_.call_.failed()) {
-        if (!connected_) target_->fail_to_connect(m);
+        if (!connected_) target_->fail_to_connect(why());
         target_->fail(m, named_ ? "options.init failed on" : "cannot set the character set on");
     }
     if (!connected_) {
@@ -108,14 +110,23 @@ bool dialling<Options>::step() {
     return step();
 }
 
+template <class Options>
+refusal dialling<Options>::why() const {
+    refusal told = refusal_of(c_.handle_);
+    if (!local_ || (told.code != 2000 && told.code != 2013)) return told;
+    refusal unread = unread_refusal(local_.get());
+    return unread.code != 0 ? unread : told;
+}
+
 /// The socket is there: the system's own limit, no inheritance by other programs, and no blocking in the TLS handshake.
 template <class Options>
-void dialling<Options>::prepare_socket() const noexcept {
+void dialling<Options>::prepare_socket() noexcept {
     const int fd = descriptor();
     if (fd < 0) return;
     const errno_kept keep;
     (void)::fcntl(fd, F_SETFD, FD_CLOEXEC);
     if constexpr (is_mariadb) set_blocking(fd, false);
+    else if (target_->local() && !local_) local_ = descriptor_copy{fd};
 #if defined(TCP_USER_TIMEOUT)
     if (!target_->local()) {
         const auto ms = static_cast<unsigned>(std::chrono::ceil<std::chrono::milliseconds>(target_->opt.tcp_user_timeout).count());
@@ -129,6 +140,7 @@ void dialling<Options>::connected() {
     MYSQL* const m = c_.handle_;
     connected_ = true;
     prepare_socket();
+    local_ = descriptor_copy{};
 #if defined(MARIADB_PACKAGE_VERSION_ID)
     set_blocking(descriptor(), true);
     (void)mysql_optionsv(m, MARIADB_OPT_IO_WAIT, nullptr);
@@ -144,6 +156,7 @@ void dialling<Options>::ready() {
     MYSQL* const m = c_.handle_;
     c_.charset_ = mysql_character_set_name(m);
     c_.id_ = mysql_thread_id(m);
+    c_.user_ = m->user;
     c_.fresh_status_ = m->server_status & ~static_cast<unsigned>(SERVER_SESSION_STATE_CHANGED);
     if (c_.state() != session_state::idle) {
         target_->fail(error_class::other, "cannot connect to", "options.init leaves a transaction or a result open");

@@ -55,12 +55,14 @@ private:
         std::swap(keeps_charset_, o.keeps_charset_);
         std::swap(call_, o.call_);
         script_.swap(o.script_);
+        user_.swap(o.user_);
     }
 
     [[nodiscard]] session_state state() const noexcept {
         if (handle_ == nullptr || lost_ || pending_ != work::none || call_.under_way()) return session_state::unknown;
         if (descriptor(handle_) < 0 || is_fatal(mysql_errno(handle_)) || mysql_thread_id(handle_) != id_) return session_state::unknown;
-        if (handle_->status != MYSQL_STATUS_READY || mysql_more_results(handle_)) return session_state::busy;
+        if (handle_->user == nullptr || user_ != handle_->user) return session_state::unknown; // mysql_change_user: somebody else's rights
+        if (handle_->status != MYSQL_STATUS_READY || mysql_more_results(handle_) || awaits_answer(handle_)) return session_state::busy;
         return (handle_->server_status & SERVER_STATUS_IN_TRANS) != 0 ? session_state::in_transaction : session_state::idle;
     }
     [[nodiscard]] liveness peek() const noexcept {
@@ -134,6 +136,10 @@ private:
         if (m->status != MYSQL_STATUS_READY && m->status != MYSQL_STATUS_GET_RESULT) {
             lose();
             t.fail(error_class::other, doing, "a result is read row by row, or by a prepared statement, and only its holder could end that");
+        }
+        if (awaits_answer(m)) {
+            lose();
+            t.fail(error_class::other, doing, "a statement was sent without waiting for its answer, and only its sender knows how to read that");
         }
         call_.drain(m, t.opt.drain.bytes);
         if (!call_.finish(by.sooner(deadline::in(t.opt.drain.time))) || call_.hit_limit()) {
@@ -248,6 +254,7 @@ private:
     bool keeps_charset_ = false;     // COM_RESET_CONNECTION brings the character set back
     call call_{};
     std::string script_{};
+    std::string user_{};             // whose session it is
 };
 
 } // namespace cenote::drivers::mysql_client

@@ -61,7 +61,7 @@ struct target {
         if (code == 0) fail(error_class::disconnected, doing, "the client library failed without a reason");
         fail(class_of(code), doing, mysql_error(m) + (" (" + std::to_string(code) + ")"), code, mysql_sqlstate(m));
     }
-    [[noreturn]] void fail_to_connect(MYSQL* m) const;
+    [[noreturn]] void fail_to_connect(refusal r) const;
     void check() const;
     void apply(MYSQL* m, deadline by) const;
     void apply_tls(MYSQL* m) const;
@@ -196,20 +196,18 @@ void target<Options>::apply(MYSQL* m, deadline by) const {
 
 /// In the words that people look for, and with what the system says to the number in the client's text.
 template <class Options>
-[[noreturn]] void target<Options>::fail_to_connect(MYSQL* m) const {
-    const unsigned code = mysql_errno(m);
-    const error_class kind = code == 2026 ? error_class::other : class_of(code); // no TLS that both agree on: a retry changes nothing
+[[noreturn]] void target<Options>::fail_to_connect(refusal r) const {
+    const error_class kind = r.code == 2026 ? error_class::other : class_of(r.code); // no TLS that both agree on: a retry changes nothing
     std::string why;
-    std::string text{mysql_error(m)};
     if (kind == error_class::auth) why = "authentication failed: ";
     if (kind == error_class::server_full) why = "too many connections: ";
-    if (code == 2002 || code == 2003) {
-        const auto open = text.rfind('(');
-        const int system = open == std::string::npos ? 0 : std::atoi(text.c_str() + open + 1);
+    if (r.code == 2002 || r.code == 2003) {
+        const auto open = r.text.rfind('(');
+        const int system = open == std::string::npos ? 0 : std::atoi(r.text.c_str() + open + 1);
         if (system == ECONNREFUSED) why = "connection refused: ";
-        else if (system > 0) text.append(": ").append(std::generic_category().message(system));
+        else if (system > 0) r.text.append(": ").append(std::generic_category().message(system));
     }
-    fail(kind, "cannot connect to", why + text + " (" + std::to_string(code) + ")", code, mysql_sqlstate(m));
+    fail(kind, "cannot connect to", why + r.text + " (" + std::to_string(r.code) + ")", r.code, std::move(r.sqlstate));
 }
 
 } // namespace cenote::drivers::mysql_client

@@ -108,6 +108,7 @@ public:
     }
 
     [[nodiscard]] explicit operator bool() const noexcept { return fd_ >= 0; }
+    [[nodiscard]] int get() const noexcept { return fd_; }
     /// Ends the conversation in both directions, for every holder of the socket.
     void shut() const noexcept {
         const errno_kept keep;
