@@ -19,11 +19,11 @@ namespace {
 /// How many sessions there are beside root's, once it stays the same for a while: the server ends them some time after their close.
 std::size_t sessions(opened& root) {
     std::string last;
-    for (int same = 0; same < 3;) {
+    for (int same = 0; same < 10;) {
         const std::string now = root.ask("select count(*) from information_schema.processlist where user = '" + servers::mysql().user + "'");
         same = now == last ? same + 1 : 0;
         last = now;
-        std::this_thread::sleep_for(3ms);
+        std::this_thread::sleep_for(5ms);
     }
     return static_cast<std::size_t>(std::stoul(last));
 }

