@@ -64,6 +64,10 @@ public:
             return ::poll(p, 2, static_cast<int>(t.count())) == 0;
         }
 
+        /// For a script that passes the bytes on.
+        [[nodiscard]] int socket() const noexcept { return socket_; }
+        [[nodiscard]] int stop() const noexcept { return stop_; }
+
     private:
         friend fake_server;
         peer(int socket, int stop) : socket_{socket}, stop_{stop} {}

@@ -121,7 +121,7 @@ private:
     }
     bool initialised() {
         PGconn* const c = now_->handle.get();
-        if (want_ == readiness::read && PQconsumeInput(c) == 0) {
+        if (want_ == readiness::read && !take_input(c)) {
             failed();
             return false;
         }

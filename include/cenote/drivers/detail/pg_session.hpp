@@ -207,6 +207,16 @@ private:
     bool late_ = false;
 };
 
+/// Reads what is there. False: the connection is lost.
+///
+/// With     TLS: libpq takes what fits, and the rest of a record that is larger stays decrypted where no poll shows it. Servers before 17
+///          send small records; later ones, and whatever else ends TLS in between, send larger ones.
+[[nodiscard]] inline bool take_input(PGconn* c) noexcept {
+    if (PQconsumeInput(c) == 0) return false;
+    if (PQsslInUse(c) != 0 && !is_ready(PQsocket(c), readiness::read)) (void)PQconsumeInput(c); // its rest, as there is room now
+    return true;
+}
+
 /// Sends what libpq still has to send.
 inline void flush(session& s, std::string_view doing, deadline by) {
     PGconn* const c = s.handle.get();
@@ -214,7 +224,7 @@ inline void flush(session& s, std::string_view doing, deadline by) {
     for (int left = 0; (left = PQflush(c)) != 0;) {
         if (left < 0) fail_broken(s, doing);
         if (!left_over.wait(PQsocket(c), POLLIN | POLLOUT)) give_up(s, doing);
-        if (is_ready(PQsocket(c), readiness::read) && PQconsumeInput(c) == 0) fail_broken(s, doing); // or both sides wait for the other to read
+        if (is_ready(PQsocket(c), readiness::read) && !take_input(c)) fail_broken(s, doing); // or both sides wait for the other to read
     }
 }
 
@@ -228,7 +238,7 @@ inline void flush(session& s, std::string_view doing, deadline by) {
     patience left_over{by};
     while (PQisBusy(c) != 0) {
         if (!left_over.wait(PQsocket(c), POLLIN)) give_up(s, doing);
-        if (PQconsumeInput(c) == 0) fail_broken(s, doing);
+        if (!take_input(c)) fail_broken(s, doing);
     }
     result_owner r{PQgetResult(c)};
     if (is_error(PQresultStatus(r.get()))) s.remember(r.get());
@@ -257,7 +267,7 @@ inline result_owner finish(session& s, std::string_view doing, deadline by) {
                 if (status == PGRES_COPY_BOTH || !s.alive()) fail_broken(s, doing);
                 flush(s, doing, by);
                 if (!left_over.wait(PQsocket(s.handle.get()), POLLIN)) give_up(s, doing);
-                if (PQconsumeInput(s.handle.get()) == 0) fail_broken(s, doing);
+                if (!take_input(s.handle.get())) fail_broken(s, doing);
             }
             flush(s, doing, by);
             if (status == PGRES_COPY_OUT) continue;
@@ -310,7 +320,7 @@ struct drain_bound {
         if (unsent < 0) fail_broken(s, doing);
         if (seen > bound.bytes || !left_over.wait(PQsocket(c), unsent != 0 ? POLLIN | POLLOUT : POLLIN)) return false;
         const std::size_t before = waiting();
-        if (PQconsumeInput(c) == 0) fail_broken(s, doing);
+        if (!take_input(c)) fail_broken(s, doing);
         // libpq does not read all that is there, but 8 KiB at least; meanwhile more may have come.
         const std::size_t after = std::min(waiting(), before);
         seen += std::max(before - after, std::min<std::size_t>(before, 8192));
