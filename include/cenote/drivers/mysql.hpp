@@ -122,7 +122,8 @@ public:
 
     /// Connects, sets the character set and runs `options.init`.
     ///
-    /// Errors   driver_error. The deadline holds to the millisecond, but for name resolution.
+    /// Errors   driver_error. The deadline holds to the millisecond, but for name resolution and, with Connector/C, for a server that falls
+    ///          silent in the middle of a TLS handshake: that may cost a second more.
     /// Cost     the client's own connect, a round trip for the character set, and one per statement of `init`.
     [[nodiscard]] connection open(deadline by);
     /// `open` in steps.
@@ -131,6 +132,8 @@ public:
     [[nodiscard]] dialling dial(deadline by);
 
     /// Says goodbye to the server and closes. Never waits: a connection in the middle of something is cut instead.
+    ///
+    /// With     a server in the middle of a statement may not notice until its end; `sever` tells it.
     void close(connection& c) noexcept;
 
     /// A look at the socket.

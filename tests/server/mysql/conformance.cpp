@@ -16,20 +16,31 @@ using namespace mysql_tests;
 
 namespace {
 
-/// How many sessions there are beside root's, once it stays the same for a while: the server ends them some time after their close.
-std::size_t sessions(opened& root) {
-    std::string last;
-    for (int same = 0; same < 10;) {
-        const std::string now = root.ask("select count(*) from information_schema.processlist where user = '" + servers::mysql().user + "'");
-        same = now == last ? same + 1 : 0;
-        last = now;
-        std::this_thread::sleep_for(5ms);
+/// How many sessions there are beside root's. A number that is new has to stay the same for a while: the server ends sessions some time
+/// after their close.
+class session_count {
+public:
+    std::size_t operator()() {
+        std::size_t now = ask();
+        for (int same = 0; now != last_ && same < 40;) {
+            std::this_thread::sleep_for(5ms);
+            const std::size_t then = ask();
+            same = then == now ? same + 1 : 0;
+            now = then;
+        }
+        return last_ = now;
     }
-    return static_cast<std::size_t>(std::stoul(last));
-}
+
+private:
+    std::size_t ask() {
+        return std::stoul(root_.ask("select count(*) from information_schema.processlist where user = '" + servers::mysql().user + "'"));
+    }
+    opened root_{as_root()};
+    std::size_t last_ = 0;
+};
 
 void conforms(mysql::options o, std::size_t checks) {
-    opened root{as_root()};
+    session_count sessions;
     relay between;
     const bool local = !o.socket.empty();
     if (!local) o.port = between.port();
@@ -44,7 +55,7 @@ void conforms(mysql::options o, std::size_t checks) {
         if (ask(c.handle(), "select sleep(60)") != "0") throw std::runtime_error{"it was cut short"};
     };
     if (!local) given.stall = [&between](auto& c) { between.freeze(cenote::drivers::mysql_client::descriptor(c.handle())); };
-    given.sessions = [&root] { return sessions(root); };
+    given.sessions = [&sessions] { return sessions(); };
     given.abandons = true;
     const auto report = cenote::testing::check_driver(mysql{std::move(o)}, given);
     INFO(report);

@@ -105,7 +105,8 @@ TEST_CASE("Opening ends at its deadline wherever a server stops talking", "[alon
                 });
                 CHECK((!e || e->kind() == error_class::timeout));
             });
-            CHECK(took < 100ms + grace);
+            const bool may_block = cenote::drivers::mysql_client::is_mariadb && tls.mode != mysql::tls_mode::off; // at most for a second
+            CHECK(took < 100ms + grace + (may_block ? 1s : 0s));
         }
     }
 }

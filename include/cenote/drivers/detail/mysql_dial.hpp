@@ -61,7 +61,7 @@ void dialling<Options>::begin() {
     MYSQL* m = mysql_init(nullptr);
     if (m == nullptr) throw std::bad_alloc{};
     c_.handle_ = m;
-    target_->apply(m, by_);
+    target_->apply(m);
     c_.call_.connect(m, target_->where);
 }
 

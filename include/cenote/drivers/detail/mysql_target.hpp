@@ -10,7 +10,6 @@
 
 #include <mysql.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
@@ -63,7 +62,7 @@ struct target {
     }
     [[noreturn]] void fail_to_connect(refusal r) const;
     void check() const;
-    void apply(MYSQL* m, deadline by) const;
+    void apply(MYSQL* m) const;
     void apply_tls(MYSQL* m) const;
 };
 
@@ -171,16 +170,17 @@ void target<Options>::apply_tls(MYSQL* m) const {
 }
 
 template <class Options>
-void target<Options>::apply(MYSQL* m, deadline by) const {
+void target<Options>::apply(MYSQL* m) const {
     constexpr std::string_view doing = "cannot connect to";
     unsigned protocol = local() ? MYSQL_PROTOCOL_SOCKET : MYSQL_PROTOCOL_TCP;
     (void)mysql_options(m, MYSQL_OPT_PROTOCOL, &protocol);
     if (mysql_options(m, MYSQL_SET_CHARSET_NAME, opt.charset.c_str()) != 0) fail(m, doing);
     if (!opt.program_name.empty()) (void)mysql_options4(m, MYSQL_OPT_CONNECT_ATTR_ADD, "program_name", opt.program_name.c_str());
     apply_tls(m);
-    if (!by.is_never()) { // only for what the client waits for by itself, name resolution that is to be tried again
-        const auto left = std::chrono::ceil<std::chrono::seconds>(by.remaining()).count();
-        const auto seconds = static_cast<unsigned>(std::clamp<decltype(left)>(left, 1, 3600));
+    if constexpr (is_mariadb) {
+        // The least there is. It ends what Connector/C waits for by itself: a name that may resolve the next time, and each read in a TLS
+        // handshake of a socket that blocks, as it does when the server's greeting came before anybody had to wait for it.
+        constexpr unsigned seconds = 1;
         (void)mysql_options(m, MYSQL_OPT_CONNECT_TIMEOUT, &seconds);
     }
     if (opt.before_connect) opt.before_connect(m);
