@@ -33,6 +33,9 @@ namespace cenote {
 ///          libmysqlclient by itself. Both clients set SIGPIPE to be ignored when they are first used.
 /// Errors   driver_error with the number of the server or client as `native_code()`, its SQLSTATE (HY000 even for a lost connection)
 ///          and text, and the password taken out of it.
+/// Cost     with local socket / TCP on one machine: open and close 90 / 115 µs without TLS, peek 0.2 µs, state 30 ns, ping and reset each one
+///          round trip, 10 / 15 µs; a reset that is started 4 / 8 µs, and 2 µs to finish. A ping takes libmysqlclient up to twice as long.
+///          Connector/C keeps a stack of 60 KiB for each connection.
 /// With     `rollback` and `reset` say below what they clear. BEGIN, SET autocommit = 1 and DDL commit what is open: either has undone it
 ///          before the next user can. What cannot be told apart or undone is closed instead: a statement
 ///          that was sent and not waited for (`mysql_send_query`), a session that `mysql_change_user` gave to another user.
