@@ -9,9 +9,9 @@
 #include <string>
 
 /// Explores all scenarios of a configuration and says how many schedules there were.
-template <class Order, class Waiting, bool CallerDials>
+template <class Idle, class Waiting, bool CallerDials>
 void explore_desk(const char* configuration) {
-    for (const auto& s : desk_scenarios::scenarios<desk_scenarios::config<Order, Waiting, CallerDials>>()) {
+    for (const auto& s : desk_scenarios::scenarios<desk_scenarios::config<Idle, Waiting, CallerDials>>()) {
         const auto r = cenote::testing::explore::run({.preemptions = s.preemptions}, s.body);
         const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(r.elapsed).count();
         std::printf("bound %u %9llu schedules %6lld ms  %s: %s\n", s.preemptions, static_cast<unsigned long long>(r.schedules),

@@ -4,6 +4,7 @@
 // What two or three threads, and perhaps a dialler, do at a desk, with everything a pool may expect of it as checks.
 // Shared by the tests and by the runner of the mutants.
 #include <cenote/detail/desk.hpp>
+#include <cenote/detail/idle_bits.hpp>
 #include <cenote/detail/idle_locked.hpp>
 #include <cenote/policy/waiting.hpp>
 #include <cenote/testing/explore.hpp>
@@ -38,9 +39,34 @@ inline constexpr time_point never = time_point::max();
 inline constexpr duration soon = 1ms;        // every time-out
 inline constexpr duration threshold = 100us; // of eventually_fair
 
-template <class Order, class Waiting, bool CallerDials>
+/// The idle sets of cenote's backends, over fibres.
+template <class Order>
+using locked = cenote::detail::idle_locked<Order, explore_sync>;
+/// Beside the lock's holder others go on until the flag is up in every word: who queues waits from the end of that critical section.
+template <class Hint>
+struct watched_bits : cenote::detail::idle_bits<explore_sync, Hint> {
+    using set = cenote::detail::idle_bits<explore_sync, Hint>;
+    [[nodiscard]] bool push(cenote::detail::link& l) noexcept {
+        const bool published = set::push(l);
+        inside = inside || !published;
+        return published;
+    }
+    void lock() noexcept {
+        set::lock();
+        inside = true;
+    }
+    void unlock() noexcept {
+        inside = false;
+        set::unlock();
+    }
+    bool inside = false;
+};
+using bits = watched_bits<cenote::detail::by_processor>;
+using affine_bits = watched_bits<cenote::detail::by_thread>;
+
+template <class Idle, class Waiting, bool CallerDials>
 struct config {
-    using idle = cenote::detail::idle_locked<Order, explore_sync>;
+    using idle = Idle;
     using waiting = Waiting;
     static constexpr bool caller_dials = CallerDials;
     static constexpr bool strict = std::is_same_v<Waiting, cenote::strictly_fair>;
@@ -48,7 +74,7 @@ struct config {
 };
 
 /// What a slot is to the desk, and what the outside knows of it.
-struct connection : cenote::detail::link {
+struct connection : cenote::detail::bit_link<explore_sync> {
     enum class is : unsigned char { vacant, opening, open, closing, foreign };
     is state = is::vacant;
     unsigned holder = 0;         ///< who has it: the number of a thread + 1; 0: nobody
@@ -85,7 +111,7 @@ public:
         if constexpr (std::is_same_v<waiting, cenote::eventually_fair>) policy_.after = threshold;
         if constexpr (waiting::waits) policy_.max_waiters = p.max_waiters;
         desk_ = ::new (static_cast<void*>(room_)) shop;
-        desk_->start(p.keep, p.max);
+        desk_->start(p.keep, p.max, p.links);
         for (unsigned i = 0; i < links_; ++i) desk_->add_vacant(connections_[i]);
         for (unsigned i = 0; i < p.open; ++i) {
             connection& c = of(desk_->demand(p.open, 0));
@@ -304,14 +330,14 @@ public:
         for (seat& s : seats_) {
             if (!s.taken) continue;
             const node& n = s.what();
-            if (n.queued && s.queued_at == 0) s.queued_at = ++ticks_;
+            if ((n.queued || n.got != nullptr) && s.queued_at == 0 && !(desk_ != nullptr && desk_->busy())) s.queued_at = ++ticks_;
             if (n.queued && n.word.load() == cenote::detail::told::look) ++on_their_way;
         }
         seen_[explore::self()] = ++ticks_;
         if (on_their_way != 0) last_nudge_ = steps_;
         explore::require(on_their_way <= 1, "at most one nudge is in flight");
         if (desk_ != nullptr) {
-            const auto c = desk_->count();
+            const auto c = desk_->look();
             explore::require(c.used <= allowed_, "permits out are never above the limit");
             explore::require(c.used >= out_, "every connection there is has a permit");
             explore::require(c.opening <= c.used && c.leaving <= c.used, "what is opened or leaves has a permit");
@@ -370,6 +396,18 @@ private:
 
     /// The desk, and what only its idle set knows.
     struct shop : desk_type {
+        /// Whether what the lock guards is about to change beside those who do not take it.
+        [[nodiscard]] bool busy() const noexcept {
+            if constexpr (requires { this->inside; }) return this->inside;
+            else return false;
+        }
+        /// In a check, where locks are not taken.
+        [[nodiscard]] cenote::detail::census look() noexcept {
+            const bool was = busy();
+            const auto seen = this->count();
+            if constexpr (requires { this->inside; }) this->inside = was;
+            return seen;
+        }
         void soft_pushes(unsigned later) {
             soft_push_until_asked();
             for (unsigned period = soft_push_until_asked(); period > later + 1; --period) {

@@ -56,14 +56,16 @@ public:
     desk(const desk&) = delete;
     desk& operator=(const desk&) = delete;
 
-    /// Before first use: the run-time limits.
-    void start(unsigned kept, unsigned most) noexcept {
+    /// Before first use: the run-time limits, and how many slots there may ever be.
+    void start(unsigned kept, unsigned most, unsigned slots) {
         if constexpr (Fixed == 0) limits_ = {kept, most};
+        if constexpr (requires { Idle::reserve(slots); }) Idle::reserve(slots);
     }
 
     /// Adds a slot that has no connection yet.
     void add_vacant(link& l) noexcept {
         this->lock();
+        if constexpr (requires { Idle::attach(l); }) Idle::attach(l);
         push_vacant(l);
         this->unlock();
     }
@@ -71,7 +73,10 @@ public:
     // ── acquiring ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Takes an idle link, or null. Hot.
-    [[nodiscard]] link* try_take() noexcept { return Idle::pop(); }
+    [[nodiscard]] link* try_take() noexcept {
+        if constexpr (is_concurrent<Idle> && strict) return Idle::pop_in_turn();
+        else return Idle::pop();
+    }
 
     /// Takes an idle link, a vacant one to dial into (CallerDials), or waits for a grant until `until` or `stop`.
     /// `poke` is called without the lock once the waiter is queued, so that somebody dials; `work`, likewise, when call_first()
@@ -96,7 +101,7 @@ public:
                     continue;
                 }
                 push_waiter(n);
-                this->unlock();
+                pass_slipped_and_unlock();
                 poke();
                 return wait(n, policy, until, stop, why, poke, work);
             } else {
@@ -122,7 +127,7 @@ public:
                 push_waiter(n);
             }
         }
-        this->unlock();
+        pass_slipped_and_unlock();
         if (l == nullptr) poke();
         return l;
     }
@@ -423,6 +428,13 @@ public:
     }
 
 private:
+    /// Nobody is ever overtaken: what is idle is granted rather than pointed at.
+    static constexpr bool strict = [] {
+        if constexpr (!waits) return false;
+        else if constexpr (requires { typename std::bool_constant<Waiting::hand_over(duration::zero())>; }) return Waiting::hand_over(duration::zero());
+        else return false;
+    }();
+
     using book::used_;
     using book::transit_;
     using book::limits_;
@@ -557,16 +569,26 @@ private:
     /// Somebody has left the queue, or was nudged and may not have it: what is idle goes on to the next. A synchronous waiter is
     /// nudged (and nudges the next in turn); asynchronous ones at the front are granted theirs one after the other.
     void pass_on_and_unlock() noexcept {
-        while (queue_.head != nullptr && gate_ == gate::open && !this->empty_locked()) {
-            if (queue_.head->wake == nullptr) {
-                nudge_and_unlock();
-                return;
+        do {
+            while (to_pass_on()) {
+                if (queue_.head->wake == nullptr && !strict) {
+                    nudge_and_unlock();
+                    return;
+                }
+                link* const l = this->pop_locked();
+                if (l == nullptr) break; // taken beside the lock
+                grant_and_unlock(*l);
+                this->lock();
             }
-            grant_and_unlock(*this->pop_locked());
-            this->lock();
-        }
-        refresh();
+            refresh();
+        } while (is_concurrent<Idle> && queue_.nudged == nullptr && to_pass_on());
         call_and_unlock();
+    }
+    [[nodiscard]] bool to_pass_on() const noexcept { return queue_.head != nullptr && gate_ == gate::open && !this->empty_locked(); }
+    /// Somebody has begun to wait. What was published beside the lock before the flag was up lies there with nobody to tell.
+    void pass_slipped_and_unlock() noexcept {
+        if (is_concurrent<Idle> && queue_.nudged == nullptr && to_pass_on()) pass_on_and_unlock();
+        else this->unlock();
     }
 
     /// Free permits go to those who wait and can dial.

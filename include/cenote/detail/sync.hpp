@@ -18,6 +18,8 @@ namespace cenote::detail {
 ///
 /// Shape    mutex                           lock, unlock
 ///          word                            one 32-bit atomic in a waiter's frame
+///          bits                            one 64-bit atomic of an idle set
+///          processor(), thread_number()    hints where to look first
 ///          park(word&, expected, until)    sleeps while the word is `expected`; may return for no reason
 ///          wake(word*)                     by address only: the word may be gone
 ///          now()                           time of waits
@@ -43,6 +45,23 @@ struct real_sync {
         friend real_sync;
         std::atomic<std::uint32_t> v_;
     };
+
+    class bits {
+    public:
+        explicit bits(std::uint64_t v) noexcept : v_{v} {}
+        /// A first look, that a swap confirms.
+        [[nodiscard]] std::uint64_t peek() const noexcept { return v_.load(std::memory_order_relaxed); }
+        /// Replaces `from` by `to`; false if it was something else, which `from` is then.
+        bool swap_if(std::uint64_t& from, std::uint64_t to) noexcept {
+            return v_.compare_exchange_weak(from, to, std::memory_order_acq_rel, std::memory_order_relaxed);
+        }
+        void set(std::uint64_t mask) noexcept { v_.fetch_or(mask, std::memory_order_acq_rel); }
+
+    private:
+        std::atomic<std::uint64_t> v_;
+    };
+    [[nodiscard]] static unsigned processor() noexcept { return os::processor(); }
+    [[nodiscard]] static unsigned thread_number() noexcept { return os::thread_number(); }
 
     static void park(word& w, std::uint32_t expected, time_point until) noexcept { Parker::park(w.v_, expected, until); }
     static void wake(word* w) noexcept { Parker::wake(w); }
