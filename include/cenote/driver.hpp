@@ -140,7 +140,7 @@ concept can_rollback = driver<D> && requires(D& d, typename D::connection& c, de
     { d.rollback(c, by) } -> std::same_as<void>;
 };
 
-/// `void reset(c, deadline)`: makes the session as good as new; throws when it cannot. Without it `reset_always` is refused.
+/// `void reset(c, deadline)`: makes the session as good as new; throws when it cannot. Without it `reset_always` is refused unless deferred.
 template <class D>
 concept can_reset = driver<D> && requires(D& d, typename D::connection& c, deadline by) {
     { d.reset(c, by) } -> std::same_as<void>;
@@ -169,7 +169,7 @@ concept can_defer_script = can_defer_reset<D> && requires(D& d, typename D::conn
     { d.execute_start(c, sql) } noexcept -> std::same_as<bool>;
 };
 
-/// `void execute(c, sql, deadline)`: runs statements whose results do not matter; throws. Without it `reset_with` is refused.
+/// `void execute(c, sql, deadline)`: runs statements whose results do not matter; throws. Without it `reset_with` is refused unless deferred.
 template <class D>
 concept can_execute = driver<D> && requires(D& d, typename D::connection& c, std::string_view sql, deadline by) {
     { d.execute(c, sql, by) } -> std::same_as<void>;

@@ -46,7 +46,7 @@ public:
         case errc::pool_suspended: return "pool suspended and the policy is not to wait";
         case errc::connect_failed: return "connect failed";
         case errc::connect_timeout: return "connection timeout";
-        case errc::validation_failed: return "validation failed: no usable connection was found";
+        case errc::validation_failed: return "validation failed: no connection passed its test in time";
         case errc::hook_failed: return "hook failed";
         case errc::nested_acquire: return "nested acquire: this thread already holds a lease of this pool";
         case errc::out_of_memory: return "out of memory";
@@ -56,7 +56,8 @@ public:
     [[nodiscard]] std::error_condition default_error_condition(int code) const noexcept override {
         switch (static_cast<errc>(code)) {
         case errc::acquire_timeout:
-        case errc::connect_timeout: return std::errc::timed_out;
+        case errc::connect_timeout:
+        case errc::validation_failed: return std::errc::timed_out;
         case errc::exhausted:
         case errc::queue_full: return std::errc::resource_unavailable_try_again;
         case errc::cancelled: return std::errc::operation_canceled;
@@ -105,7 +106,7 @@ struct lease_info {
 /// What the pool looked like when an operation failed.
 struct evidence {
     std::string pool{}; ///< its name, if `named`
-    unsigned max = 0, used = 0, idle = 0, opening = 0, waiting = 0;
+    unsigned max = 0, used = 0, idle = 0, opening = 0, resetting = 0, closing = 0, waiting = 0;
     duration waited{};                  ///< how long this acquire tried
     std::vector<lease_info> holders{};  ///< the oldest leases first, at most five; only with `leak_threshold`
     std::string detail{};               ///< what a hook threw, for errc::hook_failed
@@ -132,6 +133,8 @@ struct failure {
         out.append(", used ").append(std::to_string(seen->used));
         out.append(", idle ").append(std::to_string(seen->idle));
         out.append(", opening ").append(std::to_string(seen->opening));
+        if (seen->resetting != 0) out.append(", resetting ").append(std::to_string(seen->resetting));
+        if (seen->closing != 0) out.append(", closing ").append(std::to_string(seen->closing));
         out.append(", waiting ").append(std::to_string(seen->waiting)).append(")");
         if (!seen->detail.empty()) out.append("; ").append(seen->detail);
         if (!seen->last_connect_error.text.empty()) {

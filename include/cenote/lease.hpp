@@ -68,9 +68,7 @@ public:
     /// A word for `inspect()`, leak reports and errors, which keep the pointer: a string literal, or text that lives as long as the
     /// program. Without `leak_threshold`: nothing.
     void tag(const char* text) const noexcept {
-        if constexpr (Core::cfg::records_holder) {
-            if (s_ != nullptr) s_->tag.store(text, std::memory_order_relaxed);
-        }
+        if (s_ != nullptr) detail::shell::tag<Core>(*s_, text);
     }
 
 private:

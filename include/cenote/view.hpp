@@ -27,6 +27,7 @@ struct lease_table {
     void (*give_back)(void*) noexcept;
     void (*discard)(void*) noexcept;
     Connection (*detach)(void*);
+    void (*tag)(void*, const char*) noexcept;
 };
 
 template <class Core>
@@ -35,6 +36,7 @@ inline constexpr lease_table<typename Core::connection_type> lease_table_of{
     .give_back = [](void* s) noexcept { shell::give_back<Core>(*static_cast<typename Core::slot_type*>(s)); },
     .discard = [](void* s) noexcept { shell::discard<Core>(*static_cast<typename Core::slot_type*>(s)); },
     .detach = [](void* s) { return shell::detach<Core>(*static_cast<typename Core::slot_type*>(s)); },
+    .tag = [](void* s, const char* text) noexcept { shell::tag<Core>(*static_cast<typename Core::slot_type*>(s), text); },
 };
 
 /// An erased acquire: a slot, or null and the failure or the hook's exception.
@@ -108,6 +110,13 @@ public:
     }
     [[nodiscard]] Connection* operator->() const noexcept { return &**this; }
 
+    /// What the client library's own functions take: the connection's `handle()`.
+    [[nodiscard]] auto native_handle() const
+        requires requires(Connection& c) { c.handle(); }
+    {
+        return (**this).handle();
+    }
+
     /// As in `lease`.
     void give_back() noexcept {
         if (slot_ != nullptr) table_->give_back(std::exchange(slot_, nullptr));
@@ -120,6 +129,9 @@ public:
         Connection taken = table_->detach(slot_);
         slot_ = nullptr;
         return taken;
+    }
+    void tag(const char* text) const noexcept {
+        if (slot_ != nullptr) table_->tag(slot_, text);
     }
 
 private:

@@ -42,7 +42,10 @@ static_assert(same<cfg<seen>::reset, background<reset_if_dirty>>, "what cannot b
 static_assert(same<cfg<refinement::all, reset_always>::reset, deferred<reset_always>>);
 static_assert(same<cfg<refinement::reset, reset_always>::reset, background<reset_always>>, "a full reset needs no look at the state");
 static_assert(same<cfg<refinement::deferred_reset, reset_always>::reset, deferred<reset_always>>);
-static_assert(same<cfg<refinement::all, reset_with>::reset, background<reset_with>>, "SQL of the user's cannot be deferred");
+static_assert(same<cfg<refinement::all, reset_with>::reset, deferred<reset_with>>);
+static_assert(same<cfg<refinement::all - refinement::execute, reset_with>::reset, deferred<reset_with>>, "sent, it needs no execute");
+static_assert(same<cfg<refinement::all - refinement::deferred_execute, reset_with>::reset, background<reset_with>>);
+static_assert(same<cfg<refinement::all - refinement::deferred_rollback>::reset, deferred<reset_if_dirty>>, "the full reset does");
 static_assert(same<cfg<refinement::all, background<reset_always>>::reset, background<reset_always>>);
 static_assert(same<cfg<refinement::all, at_return<reset_if_dirty>>::reset, at_return<reset_if_dirty>>);
 static_assert(same<cfg<refinement::all, no_reset>::reset, no_reset>);
@@ -61,7 +64,8 @@ int every_combination_that_stands() {
            use<refinement::ping, pre_ping>() + use<refinement::peek | refinement::ping, peek_after>() + use<refinement::reset, at_return<reset_always>>() +
            use<seen | refinement::deferred_reset>() + use<seen | refinement::rollback, background<>>() +
            use<seen | refinement::reset, at_return<>>() + use<refinement::none, profile::bare<2>>() + use<refinement::none, profile::worker>() +
-           use<refinement::ping, profile::web>() + use<refinement::native_handle, fixed<2>>();
+           use<refinement::ping, profile::web>() + use<refinement::all - refinement::deferred_rollback>() +
+           use<seen | refinement::deferred_reset, deferred<reset_always>>() + use<refinement::native_handle, fixed<2>>();
 }
 
 // A lease has a native handle if the driver has.
@@ -90,4 +94,5 @@ int a_hotel() {
     return mine.key + db.with([](door& d) { return d.key; }) + *small.driver().next;
 }
 static_assert(driver<doorman> && !can_peek<doorman> && !can_ping<doorman> && !can_tell_state<doorman> && !can_rollback<doorman> && !can_reset<doorman> &&
-              !can_defer_reset<doorman> && !can_execute<doorman> && !has_native_handle<doorman> && !can_classify<doorman>);
+              !can_defer_reset<doorman> && !can_defer_rollback<doorman> && !can_defer_script<doorman> && !can_dial<doorman> && !can_interrupt<doorman> &&
+              !can_abandon<doorman> && !can_tell_role<doorman> && !can_execute<doorman> && !has_native_handle<doorman> && !can_classify<doorman>);

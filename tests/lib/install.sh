@@ -90,7 +90,7 @@ refresh() {
 }
 
 wanted=()
-need() { "$2" || wanted+=("$(printf '%s|' "$1" "$2")${*:3}"); }
+need() { [[ ${wanted[*]} == *"|$2|"* ]] || "$2" || wanted+=("$(printf '%s|' "$1" "$2")${*:3}"); }
 
 provide() {
     ((${#wanted[@]})) || return 0

@@ -36,6 +36,7 @@ namespace {
 
 enum class looks { never, ping, ping_after, peek_after };
 enum class cleans { never, at_return, background, deferred };
+enum class cleanup { rollback, reset, script };
 
 struct rules {
     bool fifo = false;
@@ -45,7 +46,7 @@ struct rules {
     looks look = looks::never;
     milliseconds after{0};
     cleans clean = cleans::never;
-    bool always = false; ///< reset_always, else reset_if_dirty
+    cleanup what = cleanup::rollback; ///< reset_if_dirty, reset_always or reset_with
     bool waits = true;
 };
 
@@ -94,9 +95,8 @@ public:
         c.used = now;
         if (aged(c)) return close_later(c, close_reason::age);
         if (rule.uses != 0 && c.uses >= rule.uses) return close_later(c, close_reason::uses);
-        if (rule.clean == cleans::never || !(rule.always || dirty)) return settle(c);
-        if (rule.clean == cleans::deferred) {
-            if (fails(site::reset_start)) return close_later(c, close_reason::reset_failed);
+        if (rule.clean == cleans::never || (rule.what == cleanup::rollback && !dirty)) return settle(c);
+        if (rule.clean == cleans::deferred && !fails(start())) {
             c.answer_due = true;
             return settle(c);
         }
@@ -130,6 +130,9 @@ public:
         do_chores();
     }
 
+    [[nodiscard]] site start() const {
+        return rule.what == cleanup::reset ? site::reset_start : rule.what == cleanup::script ? site::execute_start : site::rollback_start;
+    }
     [[nodiscard]] std::size_t closing() const {
         return static_cast<std::size_t>(std::count_if(chores.begin(), chores.end(), [](const chore& c) { return c.why.has_value(); }));
     }
@@ -143,7 +146,7 @@ public:
 
     rules rule;
     unsigned keep, max;
-    std::size_t opened;
+    std::size_t opened, executed = 0;
     time_point now{manual_clock::start};
     bool shut = false;
     std::deque<connection> idle; ///< the next one to hand out in front
@@ -188,7 +191,7 @@ private:
             c.answer_due = false;
             if (c.lost) return close_reason::validation;
             if (fails(site::reset_finish)) return close_reason::reset_failed;
-            c.transaction = c.busy = c.setting = false;
+            clean(c);
             return std::nullopt;
         }
         const bool test = rule.look == looks::ping || (rule.look != looks::never && now - c.used >= rule.after);
@@ -197,10 +200,18 @@ private:
         if (untested = !has_time; untested) return std::nullopt;
         return pinged(c) ? std::nullopt : std::optional{close_reason::validation};
     }
-    bool cleaned(connection& c) {
-        if (fails(rule.always ? site::reset : site::rollback) || c.lost) return false;
+    void clean(connection& c) {
         c.transaction = c.busy = false;
-        if (rule.always) c.setting = false;
+        if (rule.what == cleanup::reset) c.setting = false;
+        if (rule.what == cleanup::script) ++executed;
+    }
+    bool cleaned(connection& c) {
+        const bool script = rule.what == cleanup::script;
+        if (!script || c.transaction || c.busy) {
+            if (fails(rule.what == cleanup::reset ? site::reset : site::rollback) || c.lost) return false;
+        }
+        if (script && (fails(site::execute) || c.lost)) return false;
+        clean(c);
         return true;
     }
     void end(const connection& c, close_reason why) { closed.emplace_back(c.id, why); }
@@ -286,12 +297,13 @@ void walk(const char* name, const rules& r, Make make) {
     };
     const auto fault = [&] {
         const auto lost = outcome::fail(cenote::error_class::timeout);
-        switch (below(6)) {
+        switch (below(7)) {
         case 0: fail_next(site::open, outcome::fail(cenote::error_class::refused)); break;
         case 1: fail_next(site::ping, lost); break;
-        case 2: fail_next(r.always ? site::reset : site::rollback, lost); break;
+        case 2: fail_next(r.what == cleanup::reset ? site::reset : site::rollback, lost); break;
         case 3: fail_next(site::reset_finish, lost); break;
-        case 4: fail_next(site::reset_start, outcome::would_block()); break;
+        case 4: fail_next(want->start(), outcome::would_block()); break;
+        case 5: fail_next(site::execute, lost); break;
         default:
             want->each([&](connection& c) {
                 if (!c.lost && below(3) == 0) {
@@ -410,13 +422,16 @@ void walk(const char* name, const rules& r, Make make) {
         } else {
             const auto failing = want->failing;
             const auto now = want->now;
+            const auto executed = want->executed;
             want = std::make_unique<model>(r, want->opened);
             want->failing = failing;
             want->now = now;
+            want->executed = executed;
             db.reset(new pool_type(make(w)));
         }
         ++step;
     }
+    expect("executed", w.s.executed().size(), want->executed);
     leases.clear();
     db.reset();
 
@@ -449,7 +464,7 @@ TEST_CASE("walk: lifo, ages, peek, deferred clean-up of dirty ones", "[model]") 
 TEST_CASE("walk: fifo with min and min_idle, resized, reset in the background", "[model]") {
     walk("fifo, min, min_idle, resize, pre_ping_after, background{reset_always}",
          {.fifo = true, .keep = 4, .max = 4, .ceiling = 8, .min = 2, .min_idle = 1, .lifetime = 150ms, .idle = 20ms, .look = looks::ping_after, .after = 5ms,
-          .clean = cleans::background, .always = true},
+          .clean = cleans::background, .what = cleanup::reset},
          [](world& w) {
              return cenote::pool{scripted{w.s}, cenote::bounded{.min_idle = 1, .min = 2, .max = 4, .ceiling = 8}, cenote::eventually_fair{}, cenote::fifo{},
                                  cenote::manual{}, cenote::max_lifetime{150ms, 0.0}, cenote::idle_timeout{20ms},
@@ -468,7 +483,7 @@ TEST_CASE("walk: overflow, uses, ping, clean-up at return", "[model]") {
 
 TEST_CASE("walk: fifo overflow, ages and uses, deferred reset of all", "[model]") {
     walk("fifo, overflow, all ages, no_validation, deferred{reset_always}",
-         {.fifo = true, .keep = 1, .max = 3, .ceiling = 3, .lifetime = 60ms, .idle = 40ms, .uses = 9, .clean = cleans::deferred, .always = true}, [](world& w) {
+         {.fifo = true, .keep = 1, .max = 3, .ceiling = 3, .lifetime = 60ms, .idle = 40ms, .uses = 9, .clean = cleans::deferred, .what = cleanup::reset}, [](world& w) {
              return cenote::pool{scripted{w.s}, cenote::overflow{1, 2}, cenote::strictly_fair{}, cenote::fifo{}, cenote::manual{},
                                  cenote::max_lifetime{60ms, 0.0}, cenote::idle_timeout{40ms}, cenote::max_uses{9}, cenote::no_validation{},
                                  deferred{reset_always{}}, cenote::clock::manual{w.clock}, w.told()};
@@ -495,7 +510,7 @@ TEST_CASE("walk: one thread, nobody waits, nothing is reset", "[model]") {
 
 TEST_CASE("walk: one thread, overflow, lifetime, reset at return", "[model]") {
     walk("lifo, single_threaded, overflow, peek_after, at_return{reset_always}",
-         {.keep = 2, .max = 4, .ceiling = 4, .lifetime = 80ms, .look = looks::peek_after, .after = 4ms, .clean = cleans::at_return, .always = true, .waits = false},
+         {.keep = 2, .max = 4, .ceiling = 4, .lifetime = 80ms, .look = looks::peek_after, .after = 4ms, .clean = cleans::at_return, .what = cleanup::reset, .waits = false},
          [](world& w) {
              return cenote::pool{scripted{w.s}, cenote::overflow{2, 2}, cenote::single_threaded{}, cenote::lifo{}, cenote::max_lifetime{80ms, 0.0},
                                  cenote::no_idle_timeout{}, cenote::peek_after{.idle = 4ms}, at_return{reset_always{}}, cenote::clock::manual{w.clock}, w.told()};
@@ -510,6 +525,24 @@ TEST_CASE("walk: fixed capacity", "[model]") {
          });
 }
 
+TEST_CASE("walk: a script is deferred", "[model]") {
+    walk("fifo, bounded, idle_timeout, peek always, deferred{reset_with}",
+         {.fifo = true, .keep = 3, .max = 3, .ceiling = 3, .min_idle = 1, .idle = 25ms, .look = looks::peek_after, .clean = cleans::deferred, .what = cleanup::script},
+         [](world& w) {
+             return cenote::pool{scripted{w.s}, cenote::bounded{.min_idle = 1, .max = 3}, cenote::strictly_fair{}, cenote::fifo{}, cenote::manual{},
+                                 cenote::no_max_lifetime{}, cenote::idle_timeout{25ms}, cenote::peek_after{.idle = 0ms}, deferred{cenote::reset_with{"x"}},
+                                 cenote::clock::manual{w.clock}, w.told()};
+         });
+}
+
+TEST_CASE("walk: fixed capacity, one thread, a script at return", "[model]") {
+    walk("lifo, fixed<3>, single_threaded, pre_ping, at_return{reset_with}",
+         {.keep = 3, .max = 3, .ceiling = 3, .look = looks::ping, .clean = cleans::at_return, .what = cleanup::script, .waits = false}, [](world& w) {
+             return cenote::pool{scripted{w.s}, cenote::fixed<3>{}, cenote::single_threaded{}, cenote::lifo{}, cenote::no_max_lifetime{},
+                                 cenote::no_idle_timeout{}, cenote::pre_ping{}, at_return{cenote::reset_with{"x"}}, cenote::clock::manual{w.clock}, w.told()};
+         });
+}
+
 TEST_CASE("walk: fixed capacity, one thread", "[model]") {
     walk("fifo, fixed<4>, single_threaded, max_uses, pre_ping, no_reset",
          {.fifo = true, .keep = 4, .max = 4, .ceiling = 4, .uses = 6, .look = looks::ping, .waits = false}, [](world& w) {
@@ -520,7 +553,7 @@ TEST_CASE("walk: fixed capacity, one thread", "[model]") {
 
 TEST_CASE("walk: fixed capacity, one thread, clean-up in the background", "[model]") {
     walk("lifo, fixed<3>, single_threaded, lifetime, peek_after, background{reset_always}",
-         {.keep = 3, .max = 3, .ceiling = 3, .lifetime = 70ms, .look = looks::peek_after, .after = 2ms, .clean = cleans::background, .always = true, .waits = false},
+         {.keep = 3, .max = 3, .ceiling = 3, .lifetime = 70ms, .look = looks::peek_after, .after = 2ms, .clean = cleans::background, .what = cleanup::reset, .waits = false},
          [](world& w) {
              return cenote::pool{scripted{w.s}, cenote::fixed<3>{}, cenote::single_threaded{}, cenote::lifo{}, cenote::max_lifetime{70ms, 0.0},
                                  cenote::no_idle_timeout{}, cenote::peek_after{.idle = 2ms}, background{reset_always{}}, cenote::clock::manual{w.clock}, w.told()};

@@ -199,6 +199,11 @@ private:
     /// Every second pool has a driver that fails. The other scripts say nothing: then the driver orders no threads.
     void misbehave(script& s, bool yes) {
         hooks_throw = yes;
+        if (yes) {
+            for (int i = 0; i < 100; ++i) s.next(site::rollback_start, outcome::would_block()).next(site::rollback_start, outcome::ok(), roll(8));
+        } else {
+            s.clear(site::rollback_start);
+        }
         for (const site where : {site::open, site::ping, site::rollback, site::reset, site::reset_finish}) {
             if (!yes) {
                 s.clear(where);

@@ -27,7 +27,7 @@ struct values {
 };
 values of(const db_pool& db) {
     return {db.get<bounded>().max, db.get<max_lifetime>().after, db.get<pre_ping_after>().idle, db.get<named>().name,
-            db.get<background<reset_with>>().what.sql};
+            db.get<deferred<reset_with>>().what.sql};
 }
 } // namespace
 
@@ -79,7 +79,7 @@ TEST_CASE("a bundle brings the values it was made with") {
     const pool db{null{}, bundle{bounded{.max = 7}, reset_with{"reset"}, named{"shop"}}, named{"depot"}};
     CHECK(db.stats().max == 7);
     CHECK(db.name() == "depot");
-    CHECK(db.get<background<reset_with>>().what.sql == "reset");
+    CHECK(db.get<deferred<reset_with>>().what.sql == "reset");
 }
 
 TEST_CASE("what cannot be copied is moved in, also out of a bundle") {
@@ -93,7 +93,7 @@ TEST_CASE("what cannot be copied is moved in, also out of a bundle") {
 
 TEST_CASE("a what without a when gets the driver's when, with its values") {
     const pool script{null{}, reset_with{"a"}};
-    CHECK(script.get<background<reset_with>>().timeout == 5s);
+    CHECK(script.get<deferred<reset_with>>().timeout == 5s);
     const pool always{null{}, reset_always{}};
     CHECK(always.get<deferred<reset_always>>().timeout == 5s);
     const pool when{null{}, at_return{reset_with{"b"}, 3s}};

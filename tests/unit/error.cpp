@@ -71,7 +71,7 @@ TEST_CASE("the messages say which step failed") {
         {errc::pool_suspended, "pool suspended and the policy is not to wait"},
         {errc::connect_failed, "connect failed"},
         {errc::connect_timeout, "connection timeout"},
-        {errc::validation_failed, "validation failed: no usable connection was found"},
+        {errc::validation_failed, "validation failed: no connection passed its test in time"},
         {errc::hook_failed, "hook failed"},
         {errc::nested_acquire, "nested acquire: this thread already holds a lease of this pool"},
         {errc::out_of_memory, "out of memory"},
@@ -84,6 +84,7 @@ TEST_CASE("codes compare equal to the standard condition they are a case of, and
     const std::pair<errc, std::errc> same[]{
         {errc::acquire_timeout, std::errc::timed_out},
         {errc::connect_timeout, std::errc::timed_out},
+        {errc::validation_failed, std::errc::timed_out},
         {errc::exhausted, std::errc::resource_unavailable_try_again},
         {errc::queue_full, std::errc::resource_unavailable_try_again},
         {errc::cancelled, std::errc::operation_canceled},
@@ -102,7 +103,7 @@ TEST_CASE("codes compare equal to the standard condition they are a case of, and
             CHECK((code == condition) == expected);
         }
     }
-    for (const errc e : {errc::pool_closed, errc::pool_suspended, errc::connect_failed, errc::validation_failed, errc::hook_failed}) {
+    for (const errc e : {errc::pool_closed, errc::pool_suspended, errc::connect_failed, errc::hook_failed}) {
         CHECK(make_error_code(e).default_error_condition() == std::error_condition(static_cast<int>(e), cenote::category()));
     }
     CHECK(std::error_code{} != make_error_code(errc::acquire_timeout));
@@ -121,6 +122,8 @@ TEST_CASE("the text of a failure gives the counts") {
           "acquire timeout: no connection became free after 1999ms (max 10, used 9, idle 0, opening 1, waiting 3)");
     CHECK(told({.pool = "shop", .max = 1, .used = 1}, errc::queue_full).text() ==
           "queue full: too many acquires are waiting already after 0ms (pool shop: max 1, used 1, idle 0, opening 0, waiting 0)");
+    CHECK(told({.max = 2, .resetting = 1, .closing = 1}).text() ==
+          "acquire timeout: no connection became free after 0ms (max 2, used 0, idle 0, opening 0, resetting 1, closing 1, waiting 0)");
 }
 
 TEST_CASE("the text of a failure tells what a hook threw and why connecting failed") {

@@ -80,7 +80,7 @@ concept notes_return = requires(F& f) { f.on_return(); };
 template <class F>
 concept stamps_open = requires(F& f, const open_event& e) { f.on_open(e); };
 
-/// A reset was sent and its answer has not been read.
+/// A clean-up was sent and its answer has not been read.
 struct reply_pending {
     bool pending = false;
     void on_open(const open_event&) noexcept { pending = false; }

@@ -23,7 +23,8 @@ enum class rule {
     bad_profile, bad_sizing, bad_waiting, bad_locking, bad_mutex, bad_housekeeping, bad_budget, bad_connecting, bad_age, bad_validation, bad_reset,
     bad_leak, bad_nesting, bad_metrics, bad_hook, bad_clock, bad_name,
     wait_on_one_thread, thread_on_one_thread, thread_in_fixed,
-    bad_order, near_peek, near_ping, near_state, near_rollback, near_reset, near_deferred, near_execute, near_classify,
+    bad_order, near_peek, near_ping, near_state, near_rollback, near_reset, near_deferred, near_start, near_execute, near_classify, near_dial,
+    near_interrupter, near_abandon, near_role,
     no_peek, no_ping, no_state, backoff_without_thread, no_full_reset, no_execute, no_deferred, deferred_script,
 };
 
@@ -210,7 +211,7 @@ struct when_of { using type = What; };
 template <class D, reset_what What>
     requires(!std::is_same_v<What, no_reset>)
 struct when_of<D, What> {
-    using type = std::conditional_t<can_defer_reset<D> && !What::executes, deferred<What>, background<What>>;
+    using type = std::conditional_t<can_defer_reset<D> && (can_defer_script<D> || !What::executes), deferred<What>, background<What>>;
 };
 
 /// A driver's member that has the name of a refinement and not its signature. (Overloads and templates are not looked into.)
@@ -222,8 +223,14 @@ consteval rule near_miss() {
     else if constexpr (requires { &D::rollback; } && !can_rollback<D>) return rule::near_rollback;
     else if constexpr (requires { &D::reset; } && !can_reset<D>) return rule::near_reset;
     else if constexpr ((requires { &D::reset_start; } || requires { &D::reset_finish; }) && !can_defer_reset<D>) return rule::near_deferred;
+    else if constexpr (requires { &D::rollback_start; } && !can_defer_rollback<D>) return rule::near_start;
+    else if constexpr (requires { &D::execute_start; } && !can_defer_script<D>) return rule::near_start;
     else if constexpr (requires { &D::execute; } && !can_execute<D>) return rule::near_execute;
     else if constexpr (requires { &D::classify; } && !can_classify<D>) return rule::near_classify;
+    else if constexpr (requires { &D::dial; } && !can_dial<D>) return rule::near_dial;
+    else if constexpr ((requires { &D::interrupter; } || requires { &D::cancel; } || requires { &D::sever; }) && !can_interrupt<D>) return rule::near_interrupter;
+    else if constexpr (requires { &D::abandon; } && !can_abandon<D>) return rule::near_abandon;
+    else if constexpr (requires { &D::role; } && !can_tell_role<D>) return rule::near_role;
     else return rule::none;
 }
 
@@ -262,9 +269,9 @@ consteval rule judge_combination() {
     else if constexpr (checking::pings && !can_ping<D>) return rule::no_ping;
     else if constexpr (cleaning::reads_state && !can_tell_state<D> && !cleaning::resets) return rule::no_state;
     else if constexpr (is_deferred<cleaning> && !can_defer_reset<D>) return rule::no_deferred;
-    else if constexpr (is_deferred<cleaning> && cleaning::executes) return rule::deferred_script;
+    else if constexpr (is_deferred<cleaning> && cleaning::executes && !can_defer_script<D>) return rule::deferred_script;
     else if constexpr (cleaning::resets && !can_reset<D> && !is_deferred<cleaning>) return rule::no_full_reset;
-    else if constexpr (cleaning::executes && !can_execute<D>) return rule::no_execute;
+    else if constexpr (cleaning::executes && !can_execute<D> && !is_deferred<cleaning>) return rule::no_execute;
     else return rule::none;
 }
 
@@ -346,8 +353,13 @@ struct verdict {
     static_assert(R != rule::near_rollback, "cenote: the driver has a member `rollback` that is not `void rollback(connection&, deadline)`; give it that signature or another name, see cenote/driver.hpp");
     static_assert(R != rule::near_reset, "cenote: the driver has a member `reset` that is not `void reset(connection&, deadline)`; give it that signature or another name, see cenote/driver.hpp");
     static_assert(R != rule::near_deferred, "cenote: the driver has reset_start or reset_finish, but not both as `bool reset_start(connection&) noexcept` and `void reset_finish(connection&, deadline)`; complete them, see cenote/driver.hpp");
+    static_assert(R != rule::near_start, "cenote: the driver has rollback_start or execute_start, but not as `bool rollback_start(connection&) noexcept` or `bool execute_start(connection&, std::string_view) noexcept` beside reset_start and reset_finish; complete them, see cenote/driver.hpp");
     static_assert(R != rule::near_execute, "cenote: the driver has a member `execute` that is not `void execute(connection&, std::string_view, deadline)`; give it that signature or another name, see cenote/driver.hpp");
     static_assert(R != rule::near_classify, "cenote: the driver has a member `classify` that is not `error_class classify(const std::exception&) noexcept`; give it that signature or another name, see cenote/driver.hpp");
+    static_assert(R != rule::near_dial, "cenote: the driver has a member `dial` that is not `auto dial(deadline)` of a movable type with descriptor(), want() and until(), all const noexcept, step() and take(); complete it or give it another name, see cenote/driver.hpp");
+    static_assert(R != rule::near_interrupter, "cenote: the driver has interrupter, cancel or sever, but not all three as `auto interrupter(connection&)` of a movable token, `void cancel(token&, deadline)` and `void sever(token&, deadline) noexcept`; complete them, see cenote/driver.hpp");
+    static_assert(R != rule::near_abandon, "cenote: the driver has a member `abandon` that is not `void abandon(connection&) noexcept`; give it that signature or another name, see cenote/driver.hpp");
+    static_assert(R != rule::near_role, "cenote: the driver has a member `role` that is not `server_role role(connection&, deadline)`; give it that signature or another name, see cenote/driver.hpp");
     static_assert(R != rule::no_peek, "cenote: peek_after needs a driver with `liveness peek(connection&) noexcept`; add it, or write pre_ping_after or no_validation, see cenote/policy/validation.hpp");
     static_assert(R != rule::no_ping, "cenote: pinging needs a driver with `void ping(connection&, deadline)`; add it, or write peek_after or no_validation, see cenote/policy/validation.hpp");
     static_assert(R != rule::no_state, "cenote: this reset policy needs a driver with `session_state state(connection&) noexcept`; add it, or write reset_always or no_reset, see cenote/policy/reset.hpp");
@@ -355,7 +367,7 @@ struct verdict {
     static_assert(R != rule::no_full_reset, "cenote: reset_always needs a driver with `void reset(connection&, deadline)`; add it, or write reset_if_dirty or no_reset, see cenote/policy/reset.hpp");
     static_assert(R != rule::no_execute, "cenote: reset_with needs a driver with `void execute(connection&, std::string_view, deadline)`; add it, or write another reset, see cenote/policy/reset.hpp");
     static_assert(R != rule::no_deferred, "cenote: deferred needs a driver with reset_start and reset_finish; add them, or write background or at_return, see cenote/policy/reset.hpp");
-    static_assert(R != rule::deferred_script, "cenote: deferred sends the driver's full reset and cannot run reset_with; write background or at_return around it, see cenote/policy/reset.hpp");
+    static_assert(R != rule::deferred_script, "cenote: deferred{reset_with} needs a driver with `bool execute_start(connection&, std::string_view) noexcept`; add it, or write background or at_return around it, see cenote/policy/reset.hpp");
     static constexpr bool ok = R == rule::none;
 };
 

@@ -302,7 +302,6 @@ inline postgres::connection postgres::open(deadline by) { return drivers::comple
 
 inline void postgres::close(connection& c) noexcept {
     const drivers::errno_kept keep;
-    if (c.s_ && c.s_->handle) PQsetnonblocking(c.s_->handle.get(), 1); // the good-bye is not worth waiting for
     c.s_.reset();
 }
 

@@ -11,8 +11,8 @@ namespace cenote {
 ///
 /// Errors   an exception closes the connection; the acquire fails with it, or with errc::hook_failed in a noexcept form.
 /// With     under `background_thread` it runs there, and those who wait get errc::connect_failed with its text.
-/// With     a full reset (`reset_always`, `deferred`) takes back what a hook has SET on the session: such set-up belongs into the
-///          driver's own init SQL, which its reset runs again.
+/// With     a full reset (`reset_always`, and `deferred` where the driver cannot start a mere rollback) takes back what a hook has SET
+///          on the session: such set-up belongs into the driver's own init SQL, which its reset runs again.
 template <class F>
 struct on_connect {
     using family = family::hooks;

@@ -108,8 +108,12 @@ inline void check_what(const auto& what) {
 /// The clean-up is sent at give back without waiting; its answer is read at the next checkout, where it is the test too.
 ///
 /// Default  timeout 5 s: how long a checkout waits for the answer, at most a quarter of the acquire's budget.
-/// Cost     a write per clean-up at give back; usually nothing at checkout, as the answer is there.
-/// With     the driver sends its full reset whatever *what* asks for, so `deferred{reset_with}` is refused.
+/// Cost     a write per clean-up at give back; usually nothing at checkout, as the answer is there. A clean-up that cannot be sent
+///          without waiting costs what it costs under `background`.
+/// With     `reset_if_dirty` sends a rollback (the full reset where the driver has no rollback_start), `reset_always` the full reset,
+///          `reset_with` a rollback if one is needed and its SQL (refused where the driver has no execute_start). What cannot be sent
+///          without waiting (a result is unread, the buffer is full) is left to housekeeping as under `background`, with this timeout
+///          and the driver's own rollback, reset and execute; where these are missing the connection is closed.
 template <class What = reset_if_dirty>
 struct deferred : detail::reset_wrapper<What> {
     [[no_unique_address]] What what{};

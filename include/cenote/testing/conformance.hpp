@@ -2,13 +2,17 @@
 #pragma once
 
 #include <cenote/driver.hpp>
+#include <cenote/drivers/detail/socket.hpp>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <ostream>
@@ -19,6 +23,10 @@
 #include <type_traits>
 #include <utility>
 #include <vector>
+
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 namespace cenote::testing {
 
@@ -76,8 +84,15 @@ struct conformance_options {
     std::function<void(connection&)> leave_busy{};
     /// Makes the other side stop answering on this connection, without hanging up.
     std::function<void(connection&)> stall{};
+    /// Runs a statement that takes much longer than `patience`, and throws when it is stopped or the session ends.
+    std::function<void(connection&)> linger{};
     /// How many sessions are open, as the other side counts them.
     std::function<std::size_t()> sessions{};
+
+    /// Whether `sever` has a session to end; a driver without a resource may have none.
+    bool severs = true;
+    /// Whether the check may fork, to `abandon` a connection in the child.
+    bool abandons = false;
 
     /// A statement that works, and one that does not. Empty: not checked.
     std::string good_sql{"select 1"};
@@ -112,7 +127,11 @@ public:
         states();
         rollbacks();
         resets();
-        deferred_resets();
+        deferred_clean_ups();
+        diallings();
+        interrupters();
+        abandoning();
+        roles();
         statements();
         errors();
         threads();
@@ -135,6 +154,7 @@ private:
     public:
         explicit opened(conformance_check& t) : opened{t, deadline::in(t.o_.patience)} {}
         opened(conformance_check& t, deadline by) : t_{&t}, c_{t.d_.open(by)} {}
+        opened(conformance_check& t, connection c) : t_{&t}, c_{std::move(c)} {}
         opened(const opened&) = delete;
         opened& operator=(const opened&) = delete;
         ~opened() {
@@ -400,26 +420,270 @@ private:
             no_clean_up("reset", "the driver has no reset");
         }
     }
-    void deferred_resets() {
-        if constexpr (can_defer_reset<D>) {
-            clean_up("a started and finished reset", [&](connection& c) {
-                if (!d_.reset_start(c)) return false; // would have to wait: the pool closes the connection
+    void deferred_clean_ups() {
+        const auto reset = [&](connection& c) {
+            if constexpr (can_reset<D>) d_.reset(c, soon());
+        };
+        const auto roll_back = [&](connection& c) {
+            if constexpr (can_rollback<D>) d_.rollback(c, soon());
+            else reset(c);
+        };
+        constexpr bool rolls_back = can_rollback<D> || can_reset<D>;
+        if constexpr (can_defer_reset<D>) deferred("reset", can_reset<D>, [&](connection& c) { return d_.reset_start(c); }, reset);
+        else no_deferred("reset", "the driver has no reset_start and reset_finish");
+        if constexpr (can_defer_rollback<D>) deferred("rollback", rolls_back, [&](connection& c) { return d_.rollback_start(c); }, roll_back);
+        else no_deferred("rollback", "the driver has no rollback_start");
+        if constexpr (can_defer_script<D>) {
+            const auto start = [&](connection& c) { return d_.execute_start(c, o_.good_sql); };
+            const auto run = [&](connection& c) {
+                roll_back(c);
+                if constexpr (can_execute<D>) d_.execute(c, o_.good_sql, soon());
+            };
+            if (o_.good_sql.empty()) no_deferred("script", "options.good_sql is empty");
+            else deferred("script", rolls_back && can_execute<D>, start, run);
+        } else {
+            no_deferred("script", "the driver has no execute_start");
+        }
+        const std::string wrong = "a started script that is wrong shows when it is finished";
+        if constexpr (can_defer_script<D>) {
+            check_if(!o_.bad_sql.empty(), wrong, "options.bad_sql is empty", [&] {
+                opened a{*this};
+                if (!d_.execute_start(*a, o_.bad_sql)) return;
+                bool threw = false;
+                try {
+                    d_.reset_finish(*a, soon());
+                } catch (...) {
+                    threw = true;
+                }
+                expect(threw, "it did not throw");
+            });
+        } else {
+            skip(wrong, "the driver has no execute_start");
+        }
+    }
+    /// Starts and finishes a clean-up; one that cannot be started is done as housekeeping does it, if that `is_there`.
+    template <class Start, class Instead>
+    void deferred(const std::string& what, bool is_there, Start start, Instead instead) {
+        clean_up("a started and finished " + what, [&](connection& c) {
+            if (start(c)) {
                 d_.reset_finish(c, soon());
                 return true;
+            }
+            try {
+                instead(c);
+            } catch (...) { // something was sent, which shows here: the pool closes the connection
+                return false;
+            }
+            return is_there;
+        });
+        check("a connection whose " + what + " was started can be closed", [&] {
+            const std::size_t before = o_.sessions ? o_.sessions() : 0;
+            {
+                opened a{*this};
+                (void)start(*a);
+            }
+            if (o_.sessions) expect(sessions_become(before), "its session is left");
+            opened b{*this};
+            use(*b);
+        });
+    }
+    void no_deferred(const std::string& what, const std::string& why) {
+        no_clean_up("a started and finished " + what, why);
+        skip("a connection whose " + what + " was started can be closed", why);
+    }
+
+    void diallings() {
+        const std::string works = "a dialled connection works", waits = "a dialling says what it waits for, and until when",
+                          moves = "a dialling may be moved between its steps", ends = "a dialling whose time is up ends with its next step",
+                          leaves = "a dialling that is given up leaves no session";
+        if constexpr (can_dial<D>) {
+            check(works, [&] {
+                opened a{*this, dialled(soon(), [](const auto&) {})};
+                as_good_as_new(*a);
             });
-            check("a connection whose reset was started can be closed", [&] {
-                const std::size_t before = o_.sessions ? o_.sessions() : 0;
-                {
-                    opened a{*this};
-                    (void)d_.reset_start(*a);
+            check(waits, [&] {
+                const deadline by = soon();
+                opened{*this, dialled(by, [&](const auto& waiting) {
+                    expect(waiting.until() <= by, "until is later than its deadline");
+                    expect(waiting.want() == readiness::read || waiting.want() == readiness::write, "want made something up");
+                    const int fd = waiting.descriptor();
+                    expect(fd == -1 || ::fcntl(fd, F_GETFD) != -1, "its descriptor is not open");
+                })};
+            });
+            check(moves, [&] {
+                const deadline by = soon();
+                auto first = d_.dial(by);
+                const bool done = first.step();
+                auto second = std::move(first);
+                opened a{*this, finish(second, done, by, [](const auto&) {})};
+                use(*a);
+            });
+            check(ends, [&] {
+                const deadline by = begin_clock();
+                bool goes_on = false;
+                (void)ends_in_time(by, [&] {
+                    auto late = d_.dial(by);
+                    goes_on = !late.step();
+                    if (!goes_on) opened{*this, late.take()};
+                });
+                expect(!goes_on, "it goes on");
+            });
+            check_if(static_cast<bool>(o_.sessions), leaves, "options.sessions is not given", [&] {
+                bool done = false;
+                for (int steps = 0; !done && steps < 100; ++steps) { // given up after no step, after one, …
+                    const std::size_t before = o_.sessions();
+                    {
+                        auto given_up = d_.dial(soon());
+                        for (int i = 0; i < steps && !done; ++i) {
+                            if (i != 0) (void)drivers::wait_ready(given_up.descriptor(), given_up.want(), given_up.until());
+                            done = given_up.step();
+                        }
+                    }
+                    std::this_thread::sleep_for(std::chrono::milliseconds{10}); // the other side may not have begun to count it
+                    expect(sessions_become(before), "a session is left");
                 }
-                if (o_.sessions) expect(sessions_become(before), "its session is left");
+            });
+        } else {
+            for (const auto& sentence : {works, waits, moves, ends, leaves}) skip(sentence, "the driver has no dial");
+        }
+    }
+    /// Opens in steps. `look` sees what it waits for.
+    template <class Look>
+    [[nodiscard]] connection dialled(deadline by, Look look) {
+        auto dialling = d_.dial(by);
+        return finish(dialling, dialling.step(), by, look);
+    }
+    template <class Look>
+    [[nodiscard]] connection finish(auto& dialling, bool done, deadline by, Look look) {
+        for (; !done; done = dialling.step()) {
+            look(std::as_const(dialling));
+            expect(by.remaining(std::chrono::steady_clock::now() - o_.overrun) > duration::zero(), "its time is up and it goes on");
+            (void)drivers::wait_ready(dialling.descriptor(), dialling.want(), dialling.until().sooner(by));
+        }
+        return dialling.take();
+    }
+
+    void interrupters() {
+        const std::string outlives = "an interrupter outlives its connection", harmless = "a connection that was cancelled while idle can be closed",
+                          cancels = "cancel stops the statement that runs", severs = "sever ends an idle session",
+                          cuts = "sever ends a session whose statement runs";
+        if constexpr (can_interrupt<D>) {
+            check(outlives, [&] {
+                auto token = [&] {
+                    opened a{*this};
+                    return d_.interrupter(*a);
+                }();
+                try {
+                    d_.cancel(token, soon());
+                } catch (...) { // there is nobody to ask
+                }
+                d_.sever(token, soon());
                 opened b{*this};
                 use(*b);
             });
+            check(harmless, [&] {
+                opened a{*this};
+                auto token = d_.interrupter(*a);
+                d_.cancel(token, soon());
+                a.close();
+                opened b{*this};
+                use(*b);
+            });
+            const auto no_sever = !o_.severs ? "options.severs is false" : "no way to use a connection is known";
+            check_if(o_.severs && use_, severs, no_sever, [&] {
+                const std::size_t before = o_.sessions ? o_.sessions() : 0;
+                opened a{*this};
+                auto first = d_.interrupter(*a);
+                auto token = std::move(first);
+                d_.sever(token, soon());
+                expect_severed(*a, before);
+            });
+            check_if(static_cast<bool>(o_.linger), cancels, "options.linger is not given", [&] {
+                opened a{*this};
+                auto token = d_.interrupter(*a);
+                // The first may come before the statement.
+                expect(stops(*a, [&] { d_.cancel(token, soon()); }, true), "it ran to its end");
+            });
+            check_if(o_.linger && o_.severs && use_, cuts, !o_.linger ? "options.linger is not given" : no_sever, [&] {
+                const std::size_t before = o_.sessions ? o_.sessions() : 0;
+                opened a{*this};
+                auto token = d_.interrupter(*a);
+                expect(stops(*a, [&] { d_.sever(token, soon()); }, false), "the statement ran to its end");
+                expect_severed(*a, before);
+            });
         } else {
-            no_clean_up("a started and finished reset", "the driver has no reset_start and reset_finish");
-            skip("a connection whose reset was started can be closed", "the driver has no reset_start and reset_finish");
+            for (const auto& sentence : {outlives, harmless, severs, cancels, cuts}) skip(sentence, "the driver has no interrupter");
+        }
+    }
+    void expect_severed(connection& c, std::size_t before) {
+        const deadline by = soon();
+        bool works = true;
+        while (works && !by.expired()) {
+            works = !trouble_of([&] { use(c); });
+            if (works) std::this_thread::sleep_for(std::chrono::milliseconds{1});
+        }
+        expect(!works, "the connection can still be used");
+        if (o_.sessions) expect(sessions_become(before), "its session is left");
+    }
+    /// Whether a statement that takes long throws when `interfere` is called, once or until then.
+    template <class Interfere>
+    [[nodiscard]] bool stops(connection& c, Interfere interfere, bool again) {
+        std::atomic<bool> over{false};
+        bool threw = false;
+        std::thread runs{[&] {
+            threw = trouble_of([&] { o_.linger(c); }).has_value();
+            over = true;
+        }};
+        const auto trouble = trouble_of([&] {
+            const deadline by = soon();
+            do {
+                std::this_thread::sleep_for(std::chrono::milliseconds{50});
+                if (!over) interfere();
+            } while (again && !over && !by.expired());
+        });
+        runs.join();
+        if (trouble) throw unmet{*trouble};
+        return threw;
+    }
+
+    void abandoning() {
+        const std::string sentence = "a forked child lets go of a connection that its parent goes on using";
+        if constexpr (can_abandon<D>) {
+            check_if(o_.abandons, sentence, "options.abandons is false", [&] {
+                const std::size_t before = o_.sessions ? o_.sessions() : 0;
+                opened a{*this};
+                if (o_.sessions) expect(sessions_become(before + 1), "the connection is not a session more");
+                const pid_t child = ::fork();
+                expect(child != -1, "there is no process to be had");
+                if (child == 0) {
+                    d_.abandon(*a);
+                    std::destroy_at(std::addressof(*a));
+                    ::_exit(0);
+                }
+                int status = 0;
+                while (::waitpid(child, &status, 0) == -1 && errno == EINTR) {}
+                expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child crashed");
+                if (o_.sessions) {
+                    std::this_thread::sleep_for(std::chrono::milliseconds{50}); // the other side would need a moment to notice
+                    expect(o_.sessions() == before + 1, "the session ended with the child's connection");
+                }
+                use(*a);
+            });
+        } else {
+            skip(sentence, "the driver has no abandon");
+        }
+    }
+
+    void roles() {
+        const std::string sentence = "role says what the server is";
+        if constexpr (can_tell_role<D>) {
+            check(sentence, [&] {
+                opened a{*this};
+                expect(d_.role(*a, soon()) <= server_role::unknown, "it made one up");
+                use(*a);
+            });
+        } else {
+            skip(sentence, "the driver has no role");
         }
     }
 
@@ -536,7 +800,8 @@ private:
 ///
 /// Shape    `check_driver(my_driver{…})`, or with what only you know:
 ///          `check_driver(my_driver{…}, {.begin = [](auto& c) { … }, .leave_busy = [](auto& c) { … }})`
-/// Called   by a test, with a driver whose other side is up. It opens about 30 + `rounds` connections, at most `threads` at once.
+/// Called   by a test, with a driver whose other side is up. It opens about 70 + `rounds` connections, at most `threads` at once.
+/// Cost     needs POSIX.
 /// Errors   none; what the driver throws becomes a finding. A call that never returns hangs the check.
 /// With     a check that cannot be made because something more basic failed does not blame the driver twice.
 template <driver D>

@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -25,18 +26,23 @@
 namespace cenote::testing {
 
 /// A place where a pool calls its driver.
-enum class site : unsigned char { open, close, peek, ping, state, rollback, reset, reset_start, reset_finish, execute };
-inline constexpr std::size_t site_count = 10;
+enum class site : unsigned char {
+    open, close, peek, ping, state, rollback, reset, reset_start, rollback_start, execute_start, reset_finish, execute,
+};
+inline constexpr std::size_t site_count = 12;
 
 [[nodiscard]] constexpr std::string_view to_string(site s) noexcept {
-    constexpr std::array<std::string_view, site_count> names{"open",  "close",       "peek",         "ping",   "state", "rollback",
-                                                             "reset", "reset_start", "reset_finish", "execute"};
+    constexpr std::array<std::string_view, site_count> names{"open",  "close",       "peek",           "ping",          "state",        "rollback",
+                                                             "reset", "reset_start", "rollback_start", "execute_start", "reset_finish", "execute"};
     return names[static_cast<std::size_t>(s)];
 }
 
+/// Whether a call there sends a clean-up that `reset_finish` ends.
+[[nodiscard]] constexpr bool is_start(site s) noexcept { return s == site::reset_start || s == site::rollback_start || s == site::execute_start; }
+
 /// Whether the driver concept lets a call there throw.
 [[nodiscard]] constexpr bool may_throw(site s) noexcept {
-    return s != site::close && s != site::peek && s != site::state && s != site::reset_start;
+    return s != site::close && s != site::peek && s != site::state && !is_start(s);
 }
 
 /// One call of the driver, as a hook sees it.
@@ -45,7 +51,7 @@ struct call {
     std::size_t connection;                ///< its id, counted from 1; 0 in `open`, where there is none yet
     std::size_t number;                    ///< how many calls of this site there were, this one included
     deadline by = deadline::never();       ///< `never` where the call has none
-    std::string_view sql{};                ///< only in `execute`
+    std::string_view sql{};                ///< only in `execute` and `execute_start`
 };
 
 /// A door that calls of the driver wait at: closed until `open()`, or until it is destroyed, so a test that fails cannot hang.
@@ -121,7 +127,7 @@ public:
         o.state_ = v;
         return o;
     }
-    /// `reset_start` answers false: the send would wait.
+    /// `reset_start`, `rollback_start` or `execute_start` answers false: the send would wait.
     [[nodiscard]] static outcome would_block() { return outcome{kind::refusal}; }
     /// Nothing happens until the call's deadline, then it throws class `timeout`: a black hole and a driver that keeps its word.
     [[nodiscard]] static outcome until_deadline() { return outcome{}.after(duration::max()); }
@@ -158,7 +164,7 @@ private:
         case kind::thrown: return may_throw(s);
         case kind::liveness: return s == site::peek;
         case kind::state: return s == site::state;
-        case kind::refusal: return s == site::reset_start;
+        case kind::refusal: return is_start(s);
         }
         return false;
     }
@@ -256,7 +262,7 @@ public:
     [[nodiscard]] std::size_t open_now() const noexcept { return s_->alive.load(std::memory_order_relaxed); }
     [[nodiscard]] std::size_t most_open() const noexcept { return s_->most.load(std::memory_order_relaxed); }
     [[nodiscard]] std::size_t generation() const noexcept { return s_->generation.load(std::memory_order_relaxed); }
-    /// The statements that `execute` got, oldest first.
+    /// The statements that `execute` got, and `execute_start` if its answer was read; oldest first.
     [[nodiscard]] std::vector<std::string> executed() const {
         const std::lock_guard lock{s_->m};
         return s_->executed;
@@ -272,7 +278,7 @@ public:
     }
 
     /// What the pool did that no pool may do, a sentence each: one connection in two hands, used after close, closed twice, destroyed
-    /// open, used while the answer of a reset is on its way, more open than the limit.
+    /// open, used while the answer of a clean-up is on its way, more open than the limit.
     [[nodiscard]] std::vector<std::string> violations() const {
         const std::lock_guard lock{s_->m};
         auto all = s_->violations;
@@ -319,7 +325,8 @@ private:
         bool in_transaction = false;
         bool failed = false;
         bool busy = false;
-        bool answer_due = false;
+        std::optional<site> started; // the clean-up whose answer is due
+        std::string sql;             // what execute_start sent
         std::vector<std::string> settings;
     };
 

@@ -93,7 +93,7 @@ public:
 
     /// Whether nothing of an earlier lease is left.
     [[nodiscard]] bool pristine() const noexcept {
-        return s_ && !s_->in_transaction && !s_->failed && !s_->busy && !s_->answer_due && s_->settings.empty();
+        return s_ && !s_->in_transaction && !s_->failed && !s_->busy && !s_->started && s_->settings.empty();
     }
     [[nodiscard]] const std::vector<std::string>& settings() const noexcept { return s_->settings; }
 
@@ -139,7 +139,7 @@ private:
 
     [[nodiscard]] visit enter(std::string_view what) const noexcept {
         visit v{home_, s_.get(), what};
-        if (v.ok() && s_->answer_due) home_.blame(what, s_->id, "the answer of its reset is still due");
+        if (v.ok() && s_->started) home_.blame(what, s_->id, "the answer of its clean-up is still due");
         return v;
     }
     [[nodiscard]] visit alive(visit v) const {
@@ -148,7 +148,8 @@ private:
     }
 
     void clean(bool also_settings) noexcept {
-        s_->in_transaction = s_->failed = s_->busy = s_->answer_due = false;
+        s_->in_transaction = s_->failed = s_->busy = false;
+        s_->started.reset();
         if (also_settings) s_->settings.clear();
     }
 
@@ -198,7 +199,7 @@ protected:
         const visit v = look(site::peek, c);
         const auto played = script_.play(site::peek, c.id());
         liveness own = liveness::quiet;
-        if (v.ok() && (c.s_->busy || c.s_->answer_due)) own = liveness::suspicious;
+        if (v.ok() && (c.s_->busy || c.s_->started)) own = liveness::suspicious;
         if (!v.ok() || c.lost()) own = liveness::dead;
         return script::answer(played, own);
     }
@@ -208,7 +209,7 @@ protected:
         const auto played = script_.play(site::state, c.id());
         session_state own = session_state::idle;
         if (!v.ok()) own = session_state::unknown;
-        else if (c.s_->busy || c.s_->answer_due) own = session_state::busy;
+        else if (c.s_->busy || c.s_->started) own = session_state::busy;
         else if (c.s_->failed) own = session_state::failed_transaction;
         else if (c.s_->in_transaction) own = session_state::in_transaction;
         return script::answer(played, own);
@@ -233,17 +234,25 @@ protected:
         script_.note(sql);
     }
 
-    [[nodiscard]] bool do_reset_start(connection& c) const noexcept {
-        const visit v = c.enter(to_string(site::reset_start));
-        if (script::refused(script_.play(site::reset_start, c.id()))) return false;
-        if (v.ok()) c.s_->answer_due = true;
+    [[nodiscard]] bool do_start(site s, connection& c, std::string_view sql = {}) const noexcept {
+        const visit v = c.enter(to_string(s));
+        if (script::refused(script_.play(s, c.id(), deadline::never(), sql))) return false;
+        if (!v.ok()) return true;
+        try {
+            c.s_->sql = sql;
+        } catch (...) { // no memory: not sent
+            return false;
+        }
+        c.s_->started = s;
         return true;
     }
     void do_reset_finish(connection& c, deadline by) const {
         const visit v = look(site::reset_finish, c);
-        if (v.ok() && !c.s_->answer_due) script_.blame("reset_finish", c.id(), "no reset was started");
+        if (v.ok() && !c.s_->started) script_.blame("reset_finish", c.id(), "nothing was started");
         trip(site::reset_finish, c, by, {});
-        if (v.ok()) c.clean(true);
+        if (!v.ok()) return;
+        if (c.s_->started == site::execute_start) script_.note(c.s_->sql);
+        c.clean(c.s_->started == site::reset_start);
     }
 
     script script_;
@@ -281,7 +290,9 @@ enum class refinement : unsigned {
     deferred_reset = 32, ///< reset_start and reset_finish
     execute = 64,
     native_handle = 128,
-    all = 255,
+    deferred_rollback = 256, ///< rollback_start, where there is deferred_reset
+    deferred_execute = 512,  ///< execute_start, where there is deferred_reset
+    all = 1023,
 };
 [[nodiscard]] constexpr refinement operator|(refinement a, refinement b) noexcept {
     return static_cast<refinement>(static_cast<unsigned>(a) | static_cast<unsigned>(b));
@@ -341,7 +352,17 @@ public:
     [[nodiscard]] bool reset_start(connection& c) noexcept
         requires(has(R, refinement::deferred_reset))
     {
-        return do_reset_start(c);
+        return do_start(site::reset_start, c);
+    }
+    [[nodiscard]] bool rollback_start(connection& c) noexcept
+        requires(has(R, refinement::deferred_reset | refinement::deferred_rollback))
+    {
+        return do_start(site::rollback_start, c);
+    }
+    [[nodiscard]] bool execute_start(connection& c, std::string_view sql) noexcept
+        requires(has(R, refinement::deferred_reset | refinement::deferred_execute))
+    {
+        return do_start(site::execute_start, c, sql);
     }
     void reset_finish(connection& c, deadline by)
         requires(has(R, refinement::deferred_reset))

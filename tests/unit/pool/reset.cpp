@@ -29,8 +29,11 @@ constexpr bool is_dirty(dirt d) { return d == dirt::transaction || d == dirt::fa
 
 /// Calls of the driver that clean.
 std::size_t cleanings(const script& s) {
-    return s.calls(site::rollback) + s.calls(site::reset) + s.calls(site::reset_start) + s.calls(site::reset_finish) + s.calls(site::execute);
+    return s.calls(site::rollback) + s.calls(site::reset) + s.calls(site::reset_start) + s.calls(site::rollback_start) + s.calls(site::execute_start) +
+           s.calls(site::reset_finish) + s.calls(site::execute);
 }
+/// Rollbacks that were carried out or sent.
+std::size_t rollbacks(const script& s) { return s.calls(site::rollback) + s.calls(site::rollback_start); }
 
 template <class Reset>
 auto by_hand(script s, Reset r, auto... more) {
@@ -72,7 +75,7 @@ TEMPLATE_TEST_CASE("a clean connection costs a look at its state and nothing els
 }
 
 TEMPLATE_TEST_CASE("what is left open is rolled back before the next lease, and counted; settings stay", "", at_return<reset_if_dirty>,
-                   background<reset_if_dirty>) {
+                   background<reset_if_dirty>, deferred<reset_if_dirty>) {
     for (const dirt d : all_dirt) {
         CAPTURE(static_cast<int>(d));
         watched s{1};
@@ -84,7 +87,8 @@ TEMPLATE_TEST_CASE("what is left open is rolled back before the next lease, and 
         CHECK(p.stats().returned_dirty == (is_dirty(d) ? 1 : 0));
         auto next = p.acquire();
         CHECK(next->id() == 1);
-        CHECK(s.calls(site::rollback) == (is_dirty(d) ? 1U : 0U));
+        CHECK(rollbacks(s) == (is_dirty(d) ? 1U : 0U));
+        CHECK(s.calls(site::reset_finish) == s.calls(site::rollback_start));
         CHECK(next->pristine() == (d != dirt::setting));
         CHECK(next->settings().size() == (d == dirt::setting ? 1U : 0U));
     }
@@ -103,13 +107,13 @@ TEMPLATE_TEST_CASE("reset_always makes every session as good as new", "", at_ret
         auto next = p.acquire();
         CHECK(next->id() == 1);
         CHECK(good(next));
-        CHECK(s.calls(site::rollback) == 0);
+        CHECK(rollbacks(s) == 0);
         CHECK(s.calls(site::reset) + s.calls(site::reset_finish) == 1);
         CHECK(s.calls(site::reset_start) == s.calls(site::reset_finish));
     }
 }
 
-TEMPLATE_TEST_CASE("reset_with rolls back if need be and runs its SQL on every return", "", at_return<reset_with>, background<reset_with>) {
+TEMPLATE_TEST_CASE("reset_with rolls back if need be and runs its SQL once per return", "", at_return<reset_with>, background<reset_with>, deferred<reset_with>) {
     for (const dirt d : all_dirt) {
         CAPTURE(static_cast<int>(d));
         watched s{1};
@@ -120,8 +124,15 @@ TEMPLATE_TEST_CASE("reset_with rolls back if need be and runs its SQL on every r
         }
         auto next = p.acquire();
         CHECK(next->id() == 1);
-        CHECK(s.calls(site::rollback) == (is_dirty(d) ? 1U : 0U));
+        CHECK(next->pristine() == (d != dirt::setting));
         CHECK(s.executed() == lines{"discard temp"});
+        next.give_back();
+        next = p.acquire();
+        CHECK(s.executed() == lines{"discard temp", "discard temp"});
+        const bool starts = s.calls(site::execute_start) != 0; // which rolls back by itself
+        CHECK(rollbacks(s) == (is_dirty(d) && !starts ? 1U : 0U));
+        CHECK(s.calls(site::execute_start) + s.calls(site::execute) == 2);
+        CHECK(s.opened() == 1);
     }
 }
 
@@ -160,7 +171,7 @@ TEST_CASE("the default cleans dirty connections in the best way the driver has")
     watched s{3};
     pool defers{scripted{s}, bounded{.max = 1}};
     leave_open(defers);
-    CHECK(s.calls(site::reset_start) == 1);
+    CHECK(s.calls(site::rollback_start) == 1);
     CHECK(good(defers.acquire(timeout{patience})));
     CHECK(s.calls(site::reset_finish) == 1);
     pool cleans{basic_scripted<refinement::all - refinement::deferred_reset>{s}, bounded{.max = 1}};
@@ -311,7 +322,7 @@ TEST_CASE("deferred sends at give back and reads the answer at the next checkout
     watched s{1};
     pool p{scripted{s}, manual{}, bounded{.max = 1}, pre_ping{}, deferred<reset_if_dirty>{}};
     p.acquire()->begin();
-    CHECK(s.calls(site::reset_start) == 1);
+    CHECK(s.calls(site::rollback_start) == 1);
     CHECK(s.calls(site::reset_finish) == 0);
     CHECK(gauges_of(p) == gauges{.idle = 1});
     CHECK(good(p.acquire()));
@@ -349,15 +360,163 @@ TEST_CASE("deferred: an answer that is bad or does not come closes the connectio
     }
 }
 
-TEST_CASE("deferred: what cannot be sent without waiting is closed instead") {
+TEST_CASE("deferred: a driver that can start a reset and no rollback sends the full reset for a dirty connection") {
     watched s{1};
-    auto p = by_hand(s, deferred<reset_if_dirty>{});
-    s.next(site::reset_start, outcome::would_block());
-    p.acquire()->begin();
-    CHECK(gauges_of(p) == gauges{.closing = 1});
+    pool p{basic_scripted<refinement::all - refinement::deferred_rollback>{s}, manual{}, bounded{.max = 1}, deferred<reset_if_dirty>{}};
+    {
+        auto l = p.acquire();
+        l->begin();
+        l->set("x");
+    }
+    CHECK(s.calls(site::reset_start) == 1);
     CHECK(good(p.acquire()));
-    CHECK(s.opened() == 2);
-    CHECK(p.stats().reset_failed == 1);
+    CHECK(cleanings(s) == 2);
+    s.next(site::reset_start, outcome::would_block()); // what has to wait is the rollback that was asked for
+    p.acquire()->begin();
+    CHECK(good(p.acquire()));
+    CHECK(s.calls(site::rollback) == 1);
+    CHECK(s.calls(site::reset) == 0);
+    CHECK(s.opened() == 1);
+}
+
+TEST_CASE("deferred: what cannot be sent without waiting is left to maintain() or to an acquire that finds nothing idle") {
+    const auto refused = [](site start, site instead, auto r) {
+        CAPTURE(to_string(start));
+        watched s{1};
+        auto p = by_hand(s, r);
+        s.next(start, outcome::would_block(), 2);
+        p.acquire()->begin();
+        CHECK(gauges_of(p) == gauges{.resetting = 1});
+        CHECK(s.calls(instead) == 0);
+        (void)p.maintain();
+        CHECK(s.calls(instead) == 1);
+        CHECK(gauges_of(p) == gauges{.idle = 1});
+        p.acquire()->leave_busy();
+        CHECK(gauges_of(p) == gauges{.resetting = 1});
+        auto next = p.acquire();
+        CHECK(good(next));
+        CHECK(s.calls(instead) == 2);
+        CHECK(s.calls(site::reset_finish) == 0);
+        CHECK(s.opened() == 1);
+        CHECK(p.stats().reset_failed == 0);
+        next.give_back();
+        const std::size_t finished = s.calls(site::reset_finish);
+        p.acquire()->begin(); // this time it can be sent
+        CHECK(good(p.acquire()));
+        CHECK(s.calls(site::reset_finish) > finished);
+        CHECK(s.calls(instead) == 2);
+    };
+    refused(site::rollback_start, site::rollback, deferred<reset_if_dirty>{});
+    refused(site::reset_start, site::reset, deferred<reset_always>{});
+    refused(site::execute_start, site::execute, deferred<reset_with>{reset_with{"discard temp"}});
+}
+
+TEST_CASE("deferred: what cannot be sent without waiting is cleaned by the background thread, and the connection is not available meanwhile") {
+    const auto refused = [](site start, site instead, auto r) {
+        CAPTURE(to_string(start));
+        watched s{1};
+        auto p = in_background(s, r);
+        door cleaning;
+        s.next(start, outcome::would_block()).next(instead, outcome::ok().after(cleaning));
+        p.acquire(timeout{patience})->begin();
+        CHECK(gauges_of(p) == gauges{.resetting = 1});
+        REQUIRE(cleaning.await(1));
+        CHECK_FALSE(p.try_acquire());
+        cleaning.open();
+        REQUIRE(becomes(p, {.idle = 1}));
+        CHECK(good(p.acquire(timeout{patience})));
+        CHECK(s.opened() == 1);
+    };
+    refused(site::rollback_start, site::rollback, deferred<reset_if_dirty>{});
+    refused(site::reset_start, site::reset, deferred<reset_always>{});
+    refused(site::execute_start, site::execute, deferred<reset_with>{reset_with{"discard temp"}});
+}
+
+TEST_CASE("deferred: a refused start does not leave somebody waiting") {
+    watched s{1};
+    pool p{scripted{s}, manual{}, bounded{.max = 1}, no_validation{}, deferred<reset_if_dirty>{}};
+    s.always(site::rollback_start, outcome::would_block());
+    auto l = p.acquire();
+    bool got = false;
+    std::jthread waiter{[&] {
+        std::error_code code;
+        got = good(p.acquire(timeout{patience}, code));
+    }};
+    REQUIRE(eventually([&] { return p.stats().pending == 1; }));
+    l->begin();
+    l.give_back();
+    waiter.join();
+    CHECK(got);
+}
+
+TEST_CASE("deferred: a clean-up left to housekeeping may fail, or take longer than the policy says, and then the connection is closed") {
+    for (const outcome& way : {outcome::fail(error_class::other), outcome::throw_int(), outcome::until_deadline()}) {
+        watched s{1};
+        auto p = by_hand(s, deferred<reset_if_dirty>{reset_if_dirty{}, 5ms});
+        s.next(site::rollback_start, outcome::would_block()).next(site::rollback, way);
+        p.acquire()->begin();
+        CHECK(good(p.acquire()));
+        CHECK(s.opened() == 2);
+        CHECK(p.stats().reset_failed == 1);
+        CHECK(p.template get<counters>().closed_for(close_reason::reset_failed) == 1);
+        CHECK(gauges_of(p) == gauges{.idle = 1});
+    }
+}
+
+TEST_CASE("deferred: what cannot be sent without waiting is closed where the driver cannot do it in its time either") {
+    const auto refused = [](auto driver, script s, site start, auto r) {
+        CAPTURE(to_string(start));
+        pool p{driver, manual{}, bounded{.max = 1}, no_validation{}, counters{}, r};
+        s.next(start, outcome::would_block());
+        p.acquire()->begin();
+        CHECK(gauges_of(p) == gauges{.closing = 1});
+        CHECK(good(p.acquire()));
+        CHECK(s.opened() == 2);
+        CHECK(p.stats().reset_failed == 1);
+        CHECK(p.template get<counters>().closed_for(close_reason::reset_failed) == 1);
+        CHECK(s.calls(site::rollback) + s.calls(site::reset) + s.calls(site::execute) == 0);
+    };
+    constexpr refinement starts = refinement::state | refinement::deferred_reset | refinement::deferred_rollback | refinement::deferred_execute;
+    {
+        watched s{1};
+        refused(basic_scripted<starts>{s}, s, site::rollback_start, deferred<reset_if_dirty>{});
+    }
+    {
+        watched s{1};
+        refused(basic_scripted<starts | refinement::rollback>{s}, s, site::reset_start, deferred<reset_always>{});
+    }
+    {
+        watched s{1};
+        refused(basic_scripted<starts | refinement::rollback>{s}, s, site::execute_start, deferred<reset_with>{reset_with{"x"}});
+    }
+    {
+        watched s{1};
+        refused(basic_scripted<starts | refinement::execute>{s}, s, site::execute_start, deferred<reset_with>{reset_with{"x"}});
+    }
+}
+
+TEST_CASE("deferred: a refused start on a pool that is closed, or full, ends the connection") {
+    watched s{2};
+    {
+        auto p = in_background(s, deferred<reset_if_dirty>{});
+        s.always(site::rollback_start, outcome::would_block());
+        auto l = p.acquire(timeout{patience});
+        l->begin();
+        (void)p.close(deadline::in(0s));
+        l.give_back();
+        CHECK(p.close(deadline::in(patience)).drained);
+    }
+    pool p{scripted{s}, manual{}, overflow{.size = 1, .max_overflow = 1}, counters{}, deferred<reset_if_dirty>{}};
+    auto a = p.acquire();
+    auto b = p.acquire();
+    b.give_back();
+    a->begin();
+    a.give_back();
+    (void)p.maintain();
+    CHECK(gauges_of(p) == gauges{.idle = 1});
+    CHECK(p.get<counters>().closed_for(close_reason::overflow) == 1);
+    p.acquire()->begin();
+    CHECK(p.close(deadline::in(patience)).drained);
 }
 
 TEST_CASE("deferred: a connection whose answer is due may be closed, retired or taken away") {
@@ -375,7 +534,7 @@ TEST_CASE("deferred: a connection whose answer is due may be closed, retired or 
 
 TEST_CASE("a transaction left open never reaches the next user, whoever cleans up and whatever goes wrong") {
     const auto try_all = [](auto make) {
-        for (const site at : {site::rollback, site::reset, site::reset_finish}) {
+        for (const site at : {site::rollback, site::reset, site::execute, site::reset_finish}) {
             for (const outcome& way : {outcome::ok(), outcome::fail(error_class::disconnected), outcome::throw_int()}) {
                 watched s{2};
                 auto p = make(s);
@@ -393,6 +552,17 @@ TEST_CASE("a transaction left open never reaches the next user, whoever cleans u
     try_all([](script s) { return by_hand(s, at_return<reset_if_dirty>{}); });
     try_all([](script s) { return by_hand(s, background<reset_always>{}); });
     try_all([](script s) { return by_hand(s, deferred<reset_if_dirty>{}); });
+    const auto every_second = [](script s, site start) {
+        for (int i = 0; i < 3; ++i) s.next(start, outcome::would_block()).next(start, outcome::ok());
+    };
+    try_all([&](script s) {
+        every_second(s, site::execute_start);
+        return by_hand(s, deferred<reset_with>{reset_with{"x"}});
+    });
+    try_all([&](script s) {
+        every_second(s, site::rollback_start);
+        return in_background(s, deferred<reset_if_dirty>{});
+    });
     try_all([](script s) { return in_background(s, at_return<reset_always>{}); });
     try_all([](script s) { return in_background(s, background<reset_if_dirty>{}); });
     try_all([](script s) { return in_background(s, deferred<reset_always>{}); });

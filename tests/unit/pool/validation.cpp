@@ -243,9 +243,22 @@ TEST_CASE("when all fail their test until the budget ends, the error says so") {
     failure why;
     CHECK_FALSE(p.acquire(30ms, why));
     CHECK(why.code == errc::validation_failed);
+    CHECK(why.code == std::errc::timed_out);
     s.clear(site::ping);
     s.clear(site::open);
     check_capacity(p, 2);
+}
+
+TEST_CASE("the time that a hung test took is part of what the error says was waited") {
+    watched s{1};
+    pool p{scripted{s}, manual{}, bounded{.max = 1}, pre_ping{}};
+    open_idle(p, 1);
+    s.next(site::ping, outcome::until_deadline()); // a quarter of the budget
+    s.always(site::open, outcome::until_deadline());
+    failure why;
+    CHECK_FALSE(p.acquire(20ms, why));
+    REQUIRE(why.seen);
+    CHECK(why.seen->waited >= 20ms);
 }
 
 TEST_CASE("a connection that fails its test in the background pool goes to nobody else, and its place is refilled") {

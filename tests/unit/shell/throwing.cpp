@@ -220,6 +220,18 @@ TEST_CASE("no exception at any step loses a slot: a background thread, resets de
         return all_hooks(s, w, time, bounded{.max = size}, backoff{.first = 1us, .max = 1us}, deferred<reset_if_dirty>{}, peek_after{});
     });
 }
+TEST_CASE("no exception at any step loses a slot: callers dial, a script is deferred or, every second time, left to housekeeping") {
+    sweep([](script s, tripwire& w, manual_clock& time) {
+        for (int i = 0; i < 20; ++i) s.next(site::execute_start, outcome::would_block()).next(site::execute_start, outcome::ok());
+        return all_hooks(s, w, time, manual{}, bounded{.max = size}, deferred<reset_with>{reset_with{"discard"}}, pre_ping{});
+    });
+}
+TEST_CASE("no exception at any step loses a slot: a background thread, resets left to it for want of room to send") {
+    sweep([](script s, tripwire& w, manual_clock& time) {
+        s.always(site::rollback_start, outcome::would_block());
+        return all_hooks(s, w, time, bounded{.max = size}, backoff{.first = 1us, .max = 1us}, deferred<reset_if_dirty>{}, peek_after{});
+    });
+}
 TEST_CASE("no exception at any step loses a slot: a background thread, resets in the background, overflow, strictly fair") {
     sweep([](script s, tripwire& w, manual_clock& time) {
         return all_hooks(s, w, time, overflow{.size = 1, .max_overflow = 1}, strictly_fair{}, backoff{.first = 1us, .max = 1us}, background<reset_always>{}, pre_ping{});

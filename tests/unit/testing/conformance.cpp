@@ -10,7 +10,9 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <iterator>
 #include <memory>
+#include <new>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -18,6 +20,10 @@
 #include <thread>
 #include <utility>
 #include <vector>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 using namespace std::chrono_literals;
 using namespace cenote::testing;
@@ -57,6 +63,33 @@ enum class defect {
     deferred_spoils_clean,
     deferred_leaves_transaction,
     deferred_leaves_busy,
+    start_refuses_busy,
+    start_refuses_busy_and_breaks,
+    start_refuses_busy_and_breaks_unseen,
+    deferred_rollback_spoils_clean,
+    deferred_rollback_leaves_transaction,
+    deferred_rollback_leaves_busy,
+    deferred_script_spoils_clean,
+    deferred_script_leaves_transaction,
+    deferred_script_leaves_busy,
+    deferred_script_accepts_anything,
+    dial_opens_nothing,
+    dial_waits_past_deadline,
+    dial_wants_nonsense,
+    dial_has_no_descriptor,
+    dial_cannot_be_moved,
+    dial_goes_on,
+    dial_leaves_session,
+    sever_hits_others,
+    cancel_of_idle_throws,
+    cancel_does_nothing,
+    sever_misses_idle,
+    sever_misses_statement,
+    sever_leaves_session,
+    abandon_ends_session,
+    abandon_cannot_be_destroyed,
+    role_throws,
+    role_makes_one_up,
     execute_throws,
     execute_accepts_anything,
     execute_hides_damage,
@@ -67,15 +100,34 @@ enum class defect {
 /// A driver without I/O that does everything right but one thing.
 template <bool ThrowingMove>
 class flawed_driver {
+    /// Shared with forked children.
     struct server {
         std::atomic<std::size_t> sessions{0};
         std::atomic<std::size_t> opens{0};
         std::atomic<bool> shared_transaction{false};
+        std::atomic<bool> hit{false};
         std::thread::id home = std::this_thread::get_id();
+        int always_ready = ::open("/dev/null", O_RDWR);
+
+        static std::shared_ptr<server> start() {
+            void* const at = ::mmap(nullptr, sizeof(server), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+            if (at == MAP_FAILED) throw std::bad_alloc{};
+            return {new (at) server, [](server* s) {
+                        ::close(s->always_ready);
+                        ::munmap(s, sizeof(server));
+                    }};
+        }
+    };
+    /// What an interrupter shares with its connection.
+    struct wire {
+        std::atomic<bool> counted{true}, running{false}, cancelled{false}, severed{false}, closed{false};
     };
 
 public:
     struct connection {
+        ~connection() {
+            if (dies) ::_exit(1);
+        }
         bool live = false;
         bool tx = false;
         bool busy = false;
@@ -83,6 +135,10 @@ public:
         bool stalled = false;
         bool loses = false;
         bool started = false;
+        bool dies = false;
+        bool wrong = false;
+        defect left[3]{}; // what the clean-up that was started may do wrong
+        std::shared_ptr<wire> shared{};
         int handles = 0;
         std::thread::id opener{};
 
@@ -102,29 +158,33 @@ public:
             stalled = o.stalled;
             loses = o.loses;
             started = o.started;
+            std::copy(std::begin(o.left), std::end(o.left), left);
+            shared = o.shared;
             handles = o.handles;
             opener = o.opener;
             o.live = false;
         }
     };
 
-    explicit flawed_driver(defect d) : d_{d}, s_{std::make_shared<server>()} {}
+    explicit flawed_driver(defect d) : d_{d}, s_{server::start()} {}
 
     connection open(deadline by) {
         if (is(defect::throws_an_int)) throw 42;
         if (is(defect::open_throws)) throw std::runtime_error{"no"};
         if (is(defect::open_is_late) && by.expired()) std::this_thread::sleep_for(600ms);
         if (is(defect::open_fails_on_other_threads) && std::this_thread::get_id() != s_->home) throw std::runtime_error{"wrong thread"};
-        if (++s_->opens > 75 && is(defect::open_runs_out)) throw std::runtime_error{"too many"};
+        if (++s_->opens > 110 && is(defect::open_runs_out)) throw std::runtime_error{"too many"};
         ++s_->sessions;
         connection c;
         c.live = true;
+        c.shared = std::make_shared<wire>();
         c.loses = is(defect::move_loses_session);
         c.opener = std::this_thread::get_id();
         return c;
     }
     void close(connection& c) noexcept {
-        if (!is(defect::close_leaves_session) && !(c.started && is(defect::close_waits_for_no_answer))) --s_->sessions;
+        if (!is(defect::close_leaves_session) && !(c.started && is(defect::close_waits_for_no_answer))) end(*c.shared);
+        c.shared->closed = true;
         c.live = false;
     }
     liveness peek(connection& c) noexcept {
@@ -150,10 +210,29 @@ public:
     }
     void rollback(connection& c, deadline) { clean(c, defect::rollback_spoils_clean, defect::rollback_leaves_transaction, defect::rollback_leaves_busy); }
     void reset(connection& c, deadline) { clean(c, defect::reset_spoils_clean, defect::reset_leaves_transaction, defect::reset_leaves_busy); }
-    bool reset_start(connection& c) noexcept { return c.started = true; }
+    bool reset_start(connection& c) noexcept {
+        if (c.busy && is(defect::start_refuses_busy)) return false;
+        if (c.busy && is(defect::start_refuses_busy_and_breaks)) {
+            c.live = false;
+            return false;
+        }
+        if (c.busy && is(defect::start_refuses_busy_and_breaks_unseen)) {
+            c.damaged = true;
+            return false;
+        }
+        return start(c, defect::deferred_spoils_clean, defect::deferred_leaves_transaction, defect::deferred_leaves_busy);
+    }
+    bool rollback_start(connection& c) noexcept {
+        return start(c, defect::deferred_rollback_spoils_clean, defect::deferred_rollback_leaves_transaction, defect::deferred_rollback_leaves_busy);
+    }
+    bool execute_start(connection& c, std::string_view sql) noexcept {
+        c.wrong = sql != "select 1" && !is(defect::deferred_script_accepts_anything);
+        return start(c, defect::deferred_script_spoils_clean, defect::deferred_script_leaves_transaction, defect::deferred_script_leaves_busy);
+    }
     void reset_finish(connection& c, deadline) {
         c.started = false;
-        clean(c, defect::deferred_spoils_clean, defect::deferred_leaves_transaction, defect::deferred_leaves_busy);
+        clean(c, c.left[0], c.left[1], c.left[2]);
+        if (std::exchange(c.wrong, false)) throw std::runtime_error{"syntax error"};
     }
     void execute(connection& c, std::string_view sql, deadline) {
         if (is(defect::execute_throws) && sql == "select 1") throw std::runtime_error{"no"};
@@ -167,21 +246,102 @@ public:
         return is(defect::classify_makes_one_up) ? static_cast<error_class>(99) : error_class::other;
     }
 
+    /// Done with the third step. Connected, from the second on, until it is destroyed or the connection is taken.
+    class dialling {
+    public:
+        dialling(flawed_driver& d, deadline by) : d_{&d}, by_{by} {}
+        dialling(dialling&& o) noexcept { *this = std::move(o); }
+        dialling& operator=(dialling&& o) noexcept {
+            d_ = std::exchange(o.d_, nullptr);
+            by_ = o.by_;
+            steps_ = o.steps_;
+            moved_ = true;
+            c_ = std::move(o.c_);
+            return *this;
+        }
+        ~dialling() {
+            if (d_ && c_.live && !d_->is(defect::dial_leaves_session)) d_->close(c_);
+        }
+        [[nodiscard]] int descriptor() const noexcept { return d_->is(defect::dial_has_no_descriptor) ? 4711 : d_->s_->always_ready; }
+        [[nodiscard]] cenote::readiness want() const noexcept {
+            return d_->is(defect::dial_wants_nonsense) ? static_cast<cenote::readiness>(99) : cenote::readiness::write;
+        }
+        [[nodiscard]] deadline until() const noexcept { return d_->is(defect::dial_waits_past_deadline) ? deadline::never() : by_; }
+        bool step() {
+            if (by_.expired() && !d_->is(defect::dial_goes_on)) throw std::runtime_error{"time is up"};
+            if (++steps_ == 2) c_ = d_->open(by_);
+            return steps_ >= 3;
+        }
+        connection take() {
+            c_.damaged = d_->is(moved_ ? defect::dial_cannot_be_moved : defect::dial_opens_nothing);
+            return std::move(c_);
+        }
+
+    private:
+        flawed_driver* d_ = nullptr;
+        deadline by_ = deadline::never();
+        int steps_ = 0;
+        bool moved_ = false;
+        connection c_{};
+    };
+    dialling dial(deadline by) { return {*this, by}; }
+
+    struct token {
+        std::shared_ptr<wire> to;
+    };
+    token interrupter(connection& c) { return {c.shared}; }
+    void cancel(token& t, deadline) {
+        if (t.to->closed) throw std::runtime_error{"nobody there"};
+        if (!t.to->running && is(defect::cancel_of_idle_throws)) throw std::runtime_error{"nothing runs"};
+        if (!is(defect::cancel_does_nothing)) t.to->cancelled = true;
+    }
+    void sever(token& t, deadline) noexcept {
+        if (t.to->closed && is(defect::sever_hits_others)) s_->hit = true;
+        if (t.to->closed || is(t.to->running ? defect::sever_misses_statement : defect::sever_misses_idle)) return;
+        t.to->severed = true;
+        if (!is(defect::sever_leaves_session)) end(*t.to);
+    }
+    void abandon(connection& c) noexcept {
+        if (is(defect::abandon_ends_session)) end(*c.shared);
+        c.dies = is(defect::abandon_cannot_be_destroyed);
+    }
+    cenote::server_role role(connection&, deadline) {
+        if (is(defect::role_throws)) throw std::runtime_error{"no such function"};
+        return is(defect::role_makes_one_up) ? static_cast<cenote::server_role>(99) : cenote::server_role::standby;
+    }
+
     // What the options do.
     void begin(connection& c) {
         c.tx = !is(defect::transaction_is_shared);
         s_->shared_transaction = true;
     }
     [[nodiscard]] std::size_t sessions() const { return s_->sessions; }
+    static void linger(connection& c) {
+        c.shared->running = true;
+        const deadline by = deadline::in(400ms);
+        while (!c.shared->cancelled && !c.shared->severed && !by.expired()) std::this_thread::sleep_for(1ms);
+        c.shared->running = false;
+        if (c.shared->cancelled || c.shared->severed) throw std::runtime_error{"stopped"};
+    }
 
 private:
     [[nodiscard]] bool is(defect d) const noexcept { return d == d_; }
+    void end(wire& w) noexcept {
+        if (w.counted.exchange(false)) --s_->sessions;
+    }
+    static bool start(connection& c, defect spoils, defect keeps_transaction, defect keeps_busy) noexcept {
+        c.left[0] = spoils;
+        c.left[1] = keeps_transaction;
+        c.left[2] = keeps_busy;
+        return c.started = true;
+    }
     void work(connection& c) const {
-        if (!c.live) throw std::runtime_error{"the session is gone"};
+        if (!c.live || c.shared->severed || s_->hit.exchange(false)) throw std::runtime_error{"the session is gone"};
         if (c.damaged) throw std::runtime_error{"out of step"};
         if (is(defect::use_is_bound_to_thread) && c.opener != std::this_thread::get_id()) throw std::runtime_error{"wrong thread"};
     }
     void clean(connection& c, defect spoils, defect keeps_transaction, defect keeps_busy) {
+        if (!c.live) throw std::runtime_error{"the session is gone"};
         if (!c.tx && !c.busy && is(spoils)) c.damaged = true;
         if (!is(keeps_transaction)) c.tx = false;
         if (!is(keeps_busy)) c.busy = false;
@@ -199,7 +359,9 @@ conformance check(flawed_driver<T> d) {
     return check_driver(d, {.begin = [d](connection& c) mutable { d.begin(c); },
                             .leave_busy = [](connection& c) { c.busy = true; },
                             .stall = [](connection& c) { c.stalled = true; },
+                            .linger = [](connection& c) { flawed_driver<T>::linger(c); },
                             .sessions = [d] { return d.sessions(); },
+                            .abandons = true,
                             .patience = 100ms,
                             .overrun = 300ms});
 }
@@ -210,7 +372,7 @@ TEST_CASE("a driver that keeps the contract passes every check") {
     INFO(report);
     CHECK(report.ok());
     CHECK(report.failures().empty());
-    CHECK(report.count(conformance::verdict::passed) == 31);
+    CHECK(report.count(conformance::verdict::passed) == 52);
     CHECK(report.count(conformance::verdict::not_applicable) == 1); // options.use
 }
 
@@ -221,14 +383,12 @@ TEST_CASE("a driver that breaks one rule fails the check of that rule and no oth
         {defect::open_is_late, "open under a deadline in the past comes back at once"},
         {defect::open_fails_on_other_threads, "several threads can open, use and close at once"},
         {defect::open_runs_out, "connections can be opened and closed again and again"},
-        {defect::close_waits_for_no_answer, "a connection whose reset was started can be closed"},
         {defect::ping_throws, "a fresh connection answers a ping"},
         {defect::ping_is_late, "ping under a deadline in the past comes back at once"},
         {defect::ping_ignores_deadline, "ping gives up at its deadline when nobody answers"},
         {defect::peek_is_suspicious, "a fresh connection looks quiet"},
         {defect::state_hides_transaction, "an open transaction shows in the state"},
         {defect::state_hides_busy, "an unfinished statement shows in the state"},
-        {defect::move_loses_session, "a moved connection keeps working"},
         {defect::handle_changes, "the native handle stays the same"},
         {defect::use_is_bound_to_thread, "a connection can be used and closed on another thread than the one that opened it"},
         {defect::rollback_spoils_clean, "rollback of a clean connection leaves it as it was"},
@@ -240,6 +400,30 @@ TEST_CASE("a driver that breaks one rule fails the check of that rule and no oth
         {defect::deferred_spoils_clean, "a started and finished reset of a clean connection leaves it as it was"},
         {defect::deferred_leaves_transaction, "a started and finished reset ends an open transaction"},
         {defect::deferred_leaves_busy, "a started and finished reset ends an unfinished statement"},
+        {defect::start_refuses_busy_and_breaks_unseen, "a started and finished reset ends an unfinished statement"},
+        {defect::deferred_rollback_spoils_clean, "a started and finished rollback of a clean connection leaves it as it was"},
+        {defect::deferred_rollback_leaves_transaction, "a started and finished rollback ends an open transaction"},
+        {defect::deferred_rollback_leaves_busy, "a started and finished rollback ends an unfinished statement"},
+        {defect::deferred_script_spoils_clean, "a started and finished script of a clean connection leaves it as it was"},
+        {defect::deferred_script_leaves_transaction, "a started and finished script ends an open transaction"},
+        {defect::deferred_script_leaves_busy, "a started and finished script ends an unfinished statement"},
+        {defect::deferred_script_accepts_anything, "a started script that is wrong shows when it is finished"},
+        {defect::dial_opens_nothing, "a dialled connection works"},
+        {defect::dial_waits_past_deadline, "a dialling says what it waits for, and until when"},
+        {defect::dial_wants_nonsense, "a dialling says what it waits for, and until when"},
+        {defect::dial_has_no_descriptor, "a dialling says what it waits for, and until when"},
+        {defect::dial_cannot_be_moved, "a dialling may be moved between its steps"},
+        {defect::dial_goes_on, "a dialling whose time is up ends with its next step"},
+        {defect::dial_leaves_session, "a dialling that is given up leaves no session"},
+        {defect::sever_hits_others, "an interrupter outlives its connection"},
+        {defect::cancel_of_idle_throws, "a connection that was cancelled while idle can be closed"},
+        {defect::cancel_does_nothing, "cancel stops the statement that runs"},
+        {defect::sever_misses_idle, "sever ends an idle session"},
+        {defect::sever_misses_statement, "sever ends a session whose statement runs"},
+        {defect::abandon_ends_session, "a forked child lets go of a connection that its parent goes on using"},
+        {defect::abandon_cannot_be_destroyed, "a forked child lets go of a connection that its parent goes on using"},
+        {defect::role_throws, "role says what the server is"},
+        {defect::role_makes_one_up, "role says what the server is"},
         {defect::execute_throws, "execute runs a statement"},
         {defect::execute_accepts_anything, "execute throws at a statement that is wrong"},
         {defect::execute_hides_damage, "a connection survives a wrong statement, or shows that it did not"},
@@ -253,6 +437,35 @@ TEST_CASE("a driver that breaks one rule fails the check of that rule and no oth
     }
 }
 
+TEST_CASE("a clean-up that cannot be started may be done in its time, or end the connection") {
+    for (const defect d : {defect::start_refuses_busy, defect::start_refuses_busy_and_breaks}) {
+        const auto report = check(flawed{d});
+        INFO(report);
+        CHECK(report.ok());
+    }
+}
+
+TEST_CASE("sessions that stay when an answer was due, or when they were severed, are found") {
+    const auto waits = check(flawed{defect::close_waits_for_no_answer});
+    INFO(waits);
+    CHECK(waits.failures() == std::vector<std::string>{"a connection whose reset was started can be closed", "a connection whose rollback was started can be closed",
+                                                       "a connection whose script was started can be closed"});
+    const auto stays = check(flawed{defect::sever_leaves_session});
+    INFO(stays);
+    CHECK(stays.failures() == std::vector<std::string>{"sever ends an idle session", "sever ends a session whose statement runs"});
+}
+
+TEST_CASE("what a driver has and its check may not do is not checked") {
+    const flawed d{defect::none};
+    const auto report = check_driver(d, {.severs = false, .patience = 100ms});
+    INFO(report);
+    CHECK(report.ok());
+    const std::string text = to_string(report);
+    CHECK_THAT(text, ContainsSubstring("sever ends an idle session: options.severs is false\n"));
+    CHECK_THAT(text, ContainsSubstring("cancel stops the statement that runs: options.linger is not given\n"));
+    CHECK_THAT(text, ContainsSubstring("lets go of a connection that its parent goes on using: options.abandons is false\n"));
+}
+
 TEST_CASE("a state that is never right fails where it is asked about, not where it is used") {
     const auto report = check(flawed{defect::state_is_never_idle});
     INFO(report);
@@ -264,6 +477,13 @@ TEST_CASE("sessions that stay when their connection is closed are found") {
     const auto failures = check(flawed{defect::close_leaves_session}).failures();
     REQUIRE_FALSE(failures.empty());
     CHECK(failures.front() == "close ends the session on the other side");
+}
+
+TEST_CASE("connections that cannot be moved are found, wherever they are") {
+    const auto report = check(flawed{defect::move_loses_session});
+    INFO(report);
+    CHECK(report.failures() == std::vector<std::string>{"a moved connection keeps working", "a dialled connection works", "a dialling may be moved between its steps",
+                                                        "a dialling that is given up leaves no session"});
 }
 
 TEST_CASE("transactions that show on every connection are found") {
@@ -288,13 +508,18 @@ TEST_CASE("a driver that only opens and closes is checked for that, and for the 
 }
 
 TEST_CASE("the null driver and the scripted driver pass their conformance check") {
-    const auto null = check_driver(cenote::null{}, {.bad_sql = {}});
+    const auto null = check_driver(cenote::null{}, {.severs = false, .abandons = true, .bad_sql = {}});
     INFO(null);
     CHECK(null.ok());
 
     script s;
     s.on(site::execute, [](const call& c) {
         if (c.sql != "select 1") throw cenote::driver_error{error_class::other, "syntax error"};
+    });
+    bool wrong = false;
+    s.on(site::execute_start, [&](const call& c) { wrong = c.sql != "select 1"; });
+    s.on(site::reset_finish, [&](const call&) {
+        if (std::exchange(wrong, false)) throw cenote::driver_error{error_class::other, "syntax error"};
     });
     const auto report = check_driver(scripted{s}, {.use = [](scripted_connection& c) { c.use(); },
                                                    .begin = [](scripted_connection& c) { c.begin(); },
@@ -308,7 +533,7 @@ TEST_CASE("the null driver and the scripted driver pass their conformance check"
 TEST_CASE("the report of a conformance check is readable") {
     const auto report = check(flawed{defect::ping_throws});
     const std::string text = to_string(report);
-    CHECK_THAT(text, ContainsSubstring("30 passed, 1 failed, 1 not applicable\n"));
+    CHECK_THAT(text, ContainsSubstring("51 passed, 1 failed, 1 not applicable\n"));
     CHECK_THAT(text, ContainsSubstring("\n  FAILED  a fresh connection answers a ping: it threw: no pong\n"));
     CHECK_THAT(text, ContainsSubstring("\n  -       a fresh connection can be used: options.use is not given\n"));
     CHECK_THAT(text, ContainsSubstring("\n  passed  execute runs a statement\n"));

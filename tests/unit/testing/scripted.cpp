@@ -44,17 +44,22 @@ std::string only(const std::vector<std::string>& lines) {
 static_assert(cenote::driver<scripted> && cenote::can_peek<scripted> && cenote::can_ping<scripted> && cenote::can_tell_state<scripted>);
 static_assert(cenote::can_rollback<scripted> && cenote::can_reset<scripted> && cenote::can_defer_reset<scripted>);
 static_assert(cenote::can_execute<scripted> && cenote::has_native_handle<scripted>);
+static_assert(cenote::can_defer_rollback<scripted> && cenote::can_defer_script<scripted>);
 
 template <refinement R>
 constexpr unsigned shown = (cenote::can_peek<basic_scripted<R>> ? 1u : 0u) | (cenote::can_ping<basic_scripted<R>> ? 2u : 0u) |
                            (cenote::can_tell_state<basic_scripted<R>> ? 4u : 0u) | (cenote::can_rollback<basic_scripted<R>> ? 8u : 0u) |
                            (cenote::can_reset<basic_scripted<R>> ? 16u : 0u) | (cenote::can_defer_reset<basic_scripted<R>> ? 32u : 0u) |
-                           (cenote::can_execute<basic_scripted<R>> ? 64u : 0u) | (cenote::has_native_handle<basic_scripted<R>> ? 128u : 0u);
+                           (cenote::can_execute<basic_scripted<R>> ? 64u : 0u) | (cenote::has_native_handle<basic_scripted<R>> ? 128u : 0u) |
+                           (cenote::can_defer_rollback<basic_scripted<R>> ? 256u : 0u) | (cenote::can_defer_script<basic_scripted<R>> ? 512u : 0u);
 static_assert(cenote::driver<basic_scripted<refinement::none>> && shown<refinement::none> == 0);
-static_assert(shown<refinement::all> == 255);
-static_assert(shown<refinement::all - refinement::peek> == 254);
+static_assert(shown<refinement::all> == 1023);
+static_assert(shown<refinement::all - refinement::peek> == 1022);
 static_assert(shown<refinement::ping | refinement::deferred_reset> == 34);
 static_assert(shown<refinement::state> == 4 && shown<refinement::rollback> == 8 && shown<refinement::reset> == 16);
+static_assert(shown<refinement::deferred_reset | refinement::deferred_rollback> == 32 + 256);
+static_assert(shown<refinement::deferred_reset | refinement::deferred_execute> == 32 + 512);
+static_assert(shown<refinement::all - refinement::deferred_reset> == 255 - 32, "without it there is nothing to start");
 static_assert(shown<refinement::execute> == 64 && shown<refinement::native_handle> == 128);
 
 TEST_CASE("a scripted driver that nobody scripted opens, works and closes") {
@@ -148,7 +153,7 @@ TEST_CASE("every site that may throw can throw a driver error, another exception
 
 TEST_CASE("an outcome that the call cannot have is refused when it is scripted") {
     script s;
-    for (const site where : {site::close, site::peek, site::state, site::reset_start}) {
+    for (const site where : {site::close, site::peek, site::state, site::reset_start, site::rollback_start, site::execute_start}) {
         CHECK_THROWS_AS(s.next(where, outcome::throw_int()), std::invalid_argument);
         CHECK_THROWS_AS(s.always(where, outcome::fail(error_class::other)), std::invalid_argument);
     }
@@ -158,17 +163,19 @@ TEST_CASE("an outcome that the call cannot have is refused when it is scripted")
     CHECK_THROWS_AS(s.next(site::reset, outcome::would_block()), std::invalid_argument);
 }
 
-TEST_CASE("answers of peek, state and reset_start can be scripted") {
+TEST_CASE("answers of peek, state and the starts can be scripted") {
     script s;
     scripted d{s};
     auto c = d.open(never);
     s.next(site::peek, outcome::see(liveness::suspicious)).next(site::state, outcome::see(session_state::unknown));
-    s.next(site::reset_start, outcome::would_block());
+    for (const site where : {site::reset_start, site::rollback_start, site::execute_start}) s.next(where, outcome::would_block());
     CHECK(d.peek(c) == liveness::suspicious);
     CHECK(d.peek(c) == liveness::quiet);
     CHECK(d.state(c) == session_state::unknown);
     CHECK(d.state(c) == session_state::idle);
     CHECK_FALSE(d.reset_start(c));
+    CHECK_FALSE(d.rollback_start(c));
+    CHECK_FALSE(d.execute_start(c, "x"));
     CHECK(c.pristine());
     d.close(c);
 }
@@ -299,6 +306,40 @@ TEST_CASE("what a lease leaves behind shows in the state, and rollback and reset
     CHECK(d.peek(c) == liveness::suspicious); // the answer can be read
     d.reset_finish(c, never);
     CHECK(c.pristine());
+    d.close(c);
+    CHECK(s.violations_at_end().empty());
+}
+
+TEST_CASE("what was started is what is done when it is finished") {
+    script s;
+    scripted d{s};
+    auto c = d.open(never);
+    std::string sent;
+    s.on(site::execute_start, [&](const call& k) { sent = k.sql; });
+    const auto leave_all = [&] {
+        c.begin();
+        c.leave_busy();
+        c.set("role");
+    };
+    leave_all();
+    REQUIRE(d.rollback_start(c));
+    CHECK(d.state(c) == session_state::busy);
+    d.reset_finish(c, never);
+    CHECK(d.state(c) == session_state::idle);
+    CHECK(c.settings() == std::vector<std::string>{"role"});
+    leave_all();
+    REQUIRE(d.execute_start(c, "discard temp"));
+    CHECK(sent == "discard temp");
+    CHECK(s.executed().empty());
+    d.reset_finish(c, never);
+    CHECK(d.state(c) == session_state::idle);
+    CHECK(c.settings().size() == 2);
+    CHECK(s.executed() == std::vector<std::string>{"discard temp"});
+    leave_all();
+    REQUIRE(d.reset_start(c));
+    d.reset_finish(c, never);
+    CHECK(c.pristine());
+    CHECK(s.executed().size() == 1);
     d.close(c);
     CHECK(s.violations_at_end().empty());
 }
@@ -436,7 +477,7 @@ TEST_CASE("the script writes down more connections than the limit, those being o
     d.close(a);
 }
 
-TEST_CASE("the script writes down what is done to a session whose reset is not answered yet") {
+TEST_CASE("the script writes down what is done to a session whose clean-up is not answered yet") {
     script s;
     scripted d{s};
     auto c = d.open(never);
@@ -444,18 +485,19 @@ TEST_CASE("the script writes down what is done to a session whose reset is not a
     SECTION("ping") { d.ping(c, never); }
     SECTION("execute") { d.execute(c, "x", never); }
     SECTION("use") { c.use(); }
-    SECTION("a second start") { CHECK(d.reset_start(c)); }
-    CHECK_THAT(only(s.violations()), ContainsSubstring("the answer of its reset is still due"));
+    SECTION("a second start") { CHECK(d.rollback_start(c)); }
+    SECTION("SQL on top of it") { CHECK(d.execute_start(c, "x")); }
+    CHECK_THAT(only(s.violations()), ContainsSubstring("the answer of its clean-up is still due"));
     d.close(c); // closing it is legal
     CHECK(s.violations_at_end().size() == 1);
 }
 
-TEST_CASE("a reset that was not started cannot finish") {
+TEST_CASE("a clean-up that was not started cannot finish") {
     script s;
     scripted d{s};
     auto c = d.open(never);
     d.reset_finish(c, never);
-    CHECK_THAT(only(s.violations()), ContainsSubstring("reset_finish on connection 1: no reset was started"));
+    CHECK_THAT(only(s.violations()), ContainsSubstring("reset_finish on connection 1: nothing was started"));
     d.close(c);
 }
 

@@ -51,7 +51,7 @@ template <class Core>
         return finding{fitness::unfit, why};
     };
     if constexpr (cfg::defers_reset) {
-        if (s.pending) { // the answer of the reset is the test
+        if (s.pending) { // the answer of the clean-up is the test
             const time_point at = Core::sync::now();
             if (b.spent(at)) return {fitness::untested};
             s.pending = false;
@@ -113,7 +113,7 @@ template <class Core>
     return {.s = &s};
 }
 
-/// Whether the answer of a deferred reset has not been read yet.
+/// Whether the answer of a deferred clean-up has not been read yet.
 template <class Core>
 [[nodiscard]] bool owes_reply([[maybe_unused]] const typename Core::slot_type& s) noexcept {
     if constexpr (Core::cfg::defers_reset) return s.pending;
@@ -153,7 +153,7 @@ template <class Core>
                                                         typename Core::slot_type* found, close_reason end) noexcept {
     using cfg = typename Core::cfg;
     using sync = typename Core::sync;
-    const time_point began = sync::now();
+    const time_point began = b.began(sync::now()); // perhaps some of it was spent on `found`
     typename Core::desk_type::node n;
     n.since = began;
     n.dials = b.may_dial(began);

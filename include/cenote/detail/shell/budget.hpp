@@ -20,11 +20,17 @@ public:
 
     /// The end, for an acquire that looks at the clock for the first time now. It stays the same from then on.
     [[nodiscard]] constexpr time_point until(time_point now) noexcept {
-        if (!fixed_) {
-            at_ = length_ == duration::max() ? time_point::max() : deadline::after(timeout{length_}, now).at();
-            fixed_ = true;
-        }
+        (void)began(now);
         return at_;
+    }
+    /// When the clock was looked at for the first time.
+    [[nodiscard]] constexpr time_point began(time_point now) noexcept {
+        if (!looked_) {
+            began_ = now;
+            looked_ = true;
+            if (!fixed_) at_ = length_ == duration::max() ? time_point::max() : deadline::after(timeout{length_}, now).at();
+        }
+        return began_;
     }
     [[nodiscard]] constexpr bool tries() const noexcept { return tries_; }
     /// Whether it has no time left: no test is begun any more.
@@ -44,8 +50,9 @@ public:
 
 private:
     duration length_{};
-    time_point at_{};
-    bool fixed_ = false;
+    time_point at_{}, began_{};
+    bool fixed_ = false;  // at_ is what the caller said
+    bool looked_ = false; // at_ and began_ are what they will be
     bool tries_ = false;
 };
 

@@ -33,7 +33,7 @@ template <class Core>
             if constexpr (can_reset<driver_type>) c.driver().reset(s.conn, by);
             break;
         case chore::script:
-            if constexpr (Core::cfg::reset::executes) {
+            if constexpr (Core::cfg::reset::executes && can_execute<driver_type>) {
                 if (state_of(c, s.conn) != session_state::idle) roll_back();
                 c.driver().execute(s.conn, c.template get<typename Core::cfg::reset>().what.sql, by);
             }
@@ -54,7 +54,42 @@ template <class Core>
     return what == cleanup::rollback ? chore::rollback : what == cleanup::reset ? chore::reset : chore::script;
 }
 
-/// Housekeeping's half of close_later() and of `background{…}`. The core may be gone afterwards.
+/// Whether the driver has what `clean` needs for this.
+template <class Core>
+[[nodiscard]] constexpr bool can_clean(chore what) noexcept {
+    using driver_type = typename Core::driver_type;
+    constexpr bool rolls_back = can_rollback<driver_type> || can_reset<driver_type>;
+    if (what == chore::reset) return can_reset<driver_type>;
+    return rolls_back && (what == chore::rollback || can_execute<driver_type>);
+}
+
+/// Sends a clean-up, whose answer is read at the next checkout. False: that would have to wait.
+template <class Core>
+[[nodiscard]] bool start_cleaning(Core& c, typename Core::slot_type& s, [[maybe_unused]] chore what) noexcept {
+    using driver_type = typename Core::driver_type;
+    using reset = typename Core::cfg::reset;
+    if constexpr (can_defer_rollback<driver_type>) {
+        if (what == chore::rollback) return c.driver().rollback_start(s.conn);
+    }
+    if constexpr (can_defer_script<driver_type> && reset::executes) {
+        if (what == chore::script) return c.driver().execute_start(s.conn, c.template get<reset>().what.sql);
+    }
+    return c.driver().reset_start(s.conn);
+}
+
+/// Hands a clean-up to housekeeping. The core may be gone afterwards.
+template <class Core>
+void clean_later(Core& c, typename Core::slot_type& s, chore what) noexcept {
+    s.mark = {what, close_reason::reset_failed};
+    c.count_resetting(+1);
+    auto keeper = c.hold_keeper();
+    if (keeper->post(s, [&c]() noexcept { c.call_first(); })) return;
+    c.count_resetting(-1);
+    c.leave();
+    close_in_place(c, s, close_reason::shutdown);
+}
+
+/// Housekeeping's half of close_later() and of clean_later(). The core may be gone afterwards.
 template <class Core>
 void do_chore(Core& c, typename Core::slot_type& s) noexcept {
     if constexpr (Core::has_chores) {
@@ -87,18 +122,21 @@ void tidy(Core& c, typename Core::slot_type& s, cleanup what) noexcept {
         close_later(c, s, close_reason::broken);
         return;
     }
+    const chore job = chore_for(what);
     if constexpr (Core::cfg::defers_reset) {
-        if (c.driver().reset_start(s.conn)) {
+        if (start_cleaning(c, s, job)) {
             s.pending = true;
             settle(c, s);
-            return;
+        } else if (can_clean<Core>(job)) {
+            clean_later(c, s, job);
+        } else {
+            tell_reset_failed(c);
+            c.leave();
+            close_later(c, s, close_reason::reset_failed);
         }
-        tell_reset_failed(c);
-        c.leave();
-        close_later(c, s, close_reason::reset_failed);
     } else if constexpr (is_at_return<reset>) {
         c.count_resetting(+1);
-        const bool ok = clean(c, s, chore_for(what), deadline::after(c.template get<reset>().timeout, Core::sync::now()));
+        const bool ok = clean(c, s, job, deadline::after(c.template get<reset>().timeout, Core::sync::now()));
         c.count_resetting(-1);
         if (ok) {
             settle(c, s);
@@ -107,13 +145,7 @@ void tidy(Core& c, typename Core::slot_type& s, cleanup what) noexcept {
             close_later(c, s, close_reason::reset_failed);
         }
     } else {
-        s.mark = {chore_for(what), close_reason::reset_failed};
-        c.count_resetting(+1);
-        auto keeper = c.hold_keeper();
-        if (keeper->post(s, [&c]() noexcept { c.call_first(); })) return;
-        c.count_resetting(-1);
-        c.leave();
-        close_in_place(c, s, close_reason::shutdown);
+        clean_later(c, s, job);
     }
 }
 

@@ -85,6 +85,12 @@ time_point report_leaks(Core& c, time_point now) noexcept {
     return next;
 }
 
+/// Gives the lease that is out a word for reports.
+template <class Core>
+void tag([[maybe_unused]] typename Core::slot_type& s, [[maybe_unused]] const char* text) noexcept {
+    if constexpr (Core::cfg::records_holder) s.tag.store(text, std::memory_order_relaxed);
+}
+
 template <class Core>
 [[nodiscard]] pool_stats stats(Core& c) noexcept {
     const census now = c.count();
@@ -119,6 +125,8 @@ template <class Core>
         found->used = static_cast<unsigned>(now.used);
         found->idle = static_cast<unsigned>(now.idle);
         found->opening = static_cast<unsigned>(now.opening);
+        found->resetting = static_cast<unsigned>(now.resetting);
+        found->closing = static_cast<unsigned>(now.closing);
         found->waiting = static_cast<unsigned>(now.pending);
         found->waited = waited;
         found->detail = detail;

@@ -45,13 +45,10 @@ public:
         for (;;) {
             if (!now_ && !next_place()) give_up();
             if (!now_) continue;
-            const bool ready = is_ready(descriptor(), want_);
-            if (!ready && !share_.expired()) return false;
-            if (!ready) {
-                note(error_class::timeout, "connection timeout: no answer from the server");
-                continue;
-            }
-            if (initialising_ ? initialised() : connected()) return true;
+            const bool ready = is_ready(descriptor(), want_), late = share_.expired();
+            if (!ready && !late) return false;
+            if (ready && (initialising_ ? initialised() : connected())) return true;
+            if (late && now_) note(error_class::timeout, ready ? "connection timeout: the server talks and talks" : "connection timeout: no answer from the server");
         }
     }
     [[nodiscard]] std::unique_ptr<session> take() noexcept { return std::move(now_); }
@@ -188,7 +185,7 @@ private:
             if (std::find(lines.begin(), lines.end(), line) == lines.end()) lines.push_back(std::move(line));
         }
         std::string out;
-        for (const std::string& line : lines) out.append(out.empty() ? "" : " ").append(line);
+        for (const std::string& line : lines) out.append(out.empty() ? "" : "; ").append(line);
         return out;
     }
 

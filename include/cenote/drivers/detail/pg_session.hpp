@@ -19,6 +19,7 @@
 
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 
 namespace cenote::drivers::pg {
 
@@ -26,8 +27,20 @@ struct clear_result {
     void operator()(PGresult* r) const noexcept { PQclear(r); }
 };
 using result_owner = std::unique_ptr<PGresult, clear_result>;
+
+/// Whether libpq may have something in its buffer that is not sent yet: of a pipeline, or of a COPY.
+[[nodiscard]] inline bool may_hold_back(PGconn* c) noexcept {
+    return PQpipelineStatus(c) != PQ_PIPELINE_OFF || PQtransactionStatus(c) == PQTRANS_ACTIVE;
+}
+
+/// Says good-bye without waiting for the server to listen.
 struct finish_connection {
-    void operator()(PGconn* c) const noexcept { PQfinish(c); }
+    void operator()(PGconn* c) const noexcept {
+        // In libpq's blocking mode even leaving that mode sends what was held back, for as long as that takes. Nobody wants it any more.
+        if (may_hold_back(c) && PQisnonblocking(c) == 0 && PQsocket(c) >= 0) ::shutdown(PQsocket(c), SHUT_RDWR);
+        PQsetnonblocking(c, 1);
+        PQfinish(c);
+    }
 };
 using connection_owner = std::unique_ptr<PGconn, finish_connection>;
 
@@ -76,23 +89,28 @@ struct session {
 
     static void receive(void* self, const PGresult* r) noexcept {
         auto& s = *static_cast<session*>(self);
-        const std::string_view code = field(r, PG_DIAG_SQLSTATE), level = field(r, PG_DIAG_SEVERITY_NONLOCALIZED);
         try {
-            // A last word before the end: when the session dies, no later call tells its SQLSTATE. An immediate stop says it as a warning.
-            if (level == "FATAL" || level == "PANIC" || class_of(code) == error_class::disconnected) {
-                s.last_word = code;
-                s.last_text = field(r, PG_DIAG_MESSAGE_PRIMARY);
-            }
-            if (s.on_notice && *s.on_notice) (*s.on_notice)({field(r, PG_DIAG_SEVERITY), code, field(r, PG_DIAG_MESSAGE_PRIMARY)});
+            // An immediate stop says it as a warning.
+            s.remember(r, class_of(field(r, PG_DIAG_SQLSTATE)) == error_class::disconnected);
+            if (s.on_notice && *s.on_notice) (*s.on_notice)({field(r, PG_DIAG_SEVERITY), field(r, PG_DIAG_SQLSTATE), field(r, PG_DIAG_MESSAGE_PRIMARY)});
         } catch (...) { // libpq is C
         }
+    }
+
+    /// A last word before the end: when the session has died, no later call tells its SQLSTATE. It comes as a notice, or as the answer to
+    /// what was sent after it.
+    void remember(const PGresult* r, bool last = false) {
+        const std::string_view level = field(r, PG_DIAG_SEVERITY_NONLOCALIZED);
+        if (!last && level != "FATAL" && level != "PANIC") return;
+        last_word = field(r, PG_DIAG_SQLSTATE);
+        last_text = field(r, PG_DIAG_MESSAGE_PRIMARY);
     }
 
     [[nodiscard]] bool alive() const noexcept { return handle && !broken && PQstatus(handle.get()) == CONNECTION_OK; }
 
     connection_owner handle;
     std::shared_ptr<const std::function<void(const notice&)>> on_notice;
-    std::string last_word, last_text; ///< SQLSTATE and text of a FATAL that came beside an answer
+    std::string last_word, last_text; ///< SQLSTATE and text of what the server said when it ended the session
     int syncs_due = 0;                ///< of a reset that was started in pipeline mode
     bool clears = false;              ///< a full reset was started: what libpq has kept for the last user goes with its answer
     bool broken = false;              ///< a call was given up half-way: what comes next cannot be told from its answer
@@ -101,11 +119,13 @@ struct session {
 /// libpq's texts have several lines, indented; a log wants one.
 [[nodiscard]] inline std::string one_line(std::string_view text) {
     std::string out;
-    for (const char c : text) {
-        if (c != '\n' && c != '\t') out.push_back(c);
-        else if (!out.empty() && out.back() != ' ') out.push_back(' ');
+    while (!text.empty()) {
+        const std::size_t end = std::min(text.find('\n'), text.size());
+        std::string_view line = text.substr(0, end);
+        text.remove_prefix(std::min(end + 1, text.size()));
+        line.remove_prefix(std::min(line.find_first_not_of(" \t"), line.size()));
+        if (!line.empty()) out.append(out.empty() ? "" : "; ").append(line);
     }
-    while (out.ends_with(' ')) out.pop_back();
     return out;
 }
 
@@ -152,6 +172,9 @@ public:
     explicit unblocked(session& s) noexcept : s_{s}, before_{PQisnonblocking(s.handle.get())} {
         if (before_ == 0) PQsetnonblocking(s.handle.get(), 1);
     }
+    /// For a session in the middle of something, of which libpq may hold back what it would send now, waiting for as long as it takes:
+    /// waits itself first, until there is room.
+    unblocked(session& s, std::string_view doing, deadline by) : unblocked{(make_room(s, doing, by), s)} {}
     unblocked(const unblocked&) = delete;
     unblocked& operator=(const unblocked&) = delete;
     ~unblocked() {
@@ -159,32 +182,57 @@ public:
     }
 
 private:
+    static void make_room(session& s, std::string_view doing, deadline by) {
+        PGconn* const c = s.handle.get();
+        if (PQisnonblocking(c) == 0 && may_hold_back(c) && !wait_ready(PQsocket(c), readiness::write, by)) give_up(s, doing);
+    }
+
     session& s_;
     int before_;
+};
+
+/// Waits as `wait_for` does, and lets a peer that never pauses not talk (or listen) past the deadline either: what is ready when time is
+/// up is the last.
+class patience {
+public:
+    explicit patience(deadline by) noexcept : by_{by} {}
+    [[nodiscard]] bool wait(int descriptor, short events) noexcept {
+        if (late_ || !wait_for(descriptor, events, by_)) return false;
+        late_ = by_.expired();
+        return true;
+    }
+
+private:
+    deadline by_;
+    bool late_ = false;
 };
 
 /// Sends what libpq still has to send.
 inline void flush(session& s, std::string_view doing, deadline by) {
     PGconn* const c = s.handle.get();
+    patience left_over{by};
     for (int left = 0; (left = PQflush(c)) != 0;) {
         if (left < 0) fail_broken(s, doing);
-        if (!wait_for(PQsocket(c), POLLIN | POLLOUT, by)) give_up(s, doing);
+        if (!left_over.wait(PQsocket(c), POLLIN | POLLOUT)) give_up(s, doing);
         if (is_ready(PQsocket(c), readiness::read) && PQconsumeInput(c) == 0) fail_broken(s, doing); // or both sides wait for the other to read
     }
+}
+
+[[nodiscard]] inline bool is_error(ExecStatusType s) noexcept {
+    return s == PGRES_BAD_RESPONSE || s == PGRES_FATAL_ERROR || s == PGRES_PIPELINE_ABORTED;
 }
 
 /// The next result; null: this command has no more.
 [[nodiscard]] inline result_owner next(session& s, std::string_view doing, deadline by) {
     PGconn* const c = s.handle.get();
+    patience left_over{by};
     while (PQisBusy(c) != 0) {
-        if (!wait_ready(PQsocket(c), readiness::read, by)) give_up(s, doing);
+        if (!left_over.wait(PQsocket(c), POLLIN)) give_up(s, doing);
         if (PQconsumeInput(c) == 0) fail_broken(s, doing);
     }
-    return result_owner{PQgetResult(c)};
-}
-
-[[nodiscard]] inline bool is_error(ExecStatusType s) noexcept {
-    return s == PGRES_BAD_RESPONSE || s == PGRES_FATAL_ERROR || s == PGRES_PIPELINE_ABORTED;
+    result_owner r{PQgetResult(c)};
+    if (is_error(PQresultStatus(r.get()))) s.remember(r.get());
+    return r;
 }
 
 /// Ends a copy that somebody began, so that its command can end. False: not now.
@@ -204,10 +252,11 @@ inline result_owner finish(session& s, std::string_view doing, deadline by) {
     while (result_owner r = next(s, doing, by)) {
         const ExecStatusType status = PQresultStatus(r.get());
         if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH) {
+            patience left_over{by};
             while (!end_copy(s, status)) {
                 if (status == PGRES_COPY_BOTH || !s.alive()) fail_broken(s, doing);
                 flush(s, doing, by);
-                if (!wait_ready(PQsocket(s.handle.get()), readiness::read, by)) give_up(s, doing);
+                if (!left_over.wait(PQsocket(s.handle.get()), POLLIN)) give_up(s, doing);
                 if (PQconsumeInput(s.handle.get()) == 0) fail_broken(s, doing);
             }
             flush(s, doing, by);
@@ -225,7 +274,8 @@ inline result_owner finish(session& s, std::string_view doing, deadline by) {
 template <class Send>
 result_owner round_trip(session& s, std::string_view doing, deadline by, Send send) {
     if (!s.alive()) fail_broken(s, doing);
-    const unblocked here{s};
+    if (PQpipelineStatus(s.handle.get()) != PQ_PIPELINE_OFF) fail(error_class::other, doing, "the connection is in pipeline mode"); // no answer would come
+    const unblocked here{s, doing, by};
     if (send(s.handle.get()) == 0) {
         if (!s.alive()) fail_broken(s, doing);
         fail(error_class::other, doing, PQerrorMessage(s.handle.get())); // refused by libpq: another command is unfinished
@@ -247,20 +297,32 @@ struct drain_bound {
 [[nodiscard]] inline bool drain(session& s, drain_bound bound, deadline by) {
     constexpr std::string_view doing = "cannot clean up";
     PGconn* const c = s.handle.get();
-    const unblocked here{s};
     by = by.sooner(deadline::in(bound.time));
+    const unblocked here{s, doing, by};
+    patience left_over{by};
     std::size_t seen = 0;
+    const auto waiting = [c] {
+        int n = 0;
+        return ::ioctl(PQsocket(c), FIONREAD, &n) == 0 ? static_cast<std::size_t>(std::max(n, 0)) : 0;
+    };
     const auto more = [&] {
-        if (seen > bound.bytes || !wait_ready(PQsocket(c), readiness::read, by)) return false;
-        int waiting = 0;
-        if (::ioctl(PQsocket(c), FIONREAD, &waiting) == 0) seen += static_cast<std::size_t>(std::max(waiting, 0));
+        const int unsent = PQflush(c);
+        if (unsent < 0) fail_broken(s, doing);
+        if (seen > bound.bytes || !left_over.wait(PQsocket(c), unsent != 0 ? POLLIN | POLLOUT : POLLIN)) return false;
+        const std::size_t before = waiting();
         if (PQconsumeInput(c) == 0) fail_broken(s, doing);
+        // libpq does not read all that is there, but 8 KiB at least; meanwhile more may have come.
+        const std::size_t after = std::min(waiting(), before);
+        seen += std::max(before - after, std::min<std::size_t>(before, 8192));
         return true;
     };
     const bool piped = PQpipelineStatus(c) != PQ_PIPELINE_OFF;
-    if (piped && PQpipelineSync(c) == 0) fail_broken(s, doing); // commands without a sync get no answer
+    if (piped) {
+        if (PQexitPipelineMode(c) == 1) return true; // nothing was under way
+        // Commands without a sync get no answer, and a sync alone would commit them.
+        if (PQsendQueryParams(c, "rollback", 0, nullptr, nullptr, nullptr, nullptr, 0) == 0 || PQpipelineSync(c) == 0) fail_broken(s, doing);
+    }
     for (bool ended = false;;) {
-        if (PQflush(c) < 0) fail_broken(s, doing);
         while (PQisBusy(c) != 0) {
             if (!more()) return false;
         }

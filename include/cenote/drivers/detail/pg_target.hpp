@@ -49,7 +49,7 @@ public:
     target(const std::string& conninfo, const settings& named, const settings& defaults) : known_{keywords()} {
         if (!conninfo.empty()) parse(conninfo);
         for (const auto& [key, value] : named) {
-            if (!knows(key)) refuse("options.parameters", "'" + key + "'", "is no keyword of this libpq; see PQconninfoParse");
+            if (!knows(key)) refuse("options.parameters", std::string{"'"} + key.c_str() + "'", "is no keyword of this libpq; see PQconninfoParse");
             if (value.find('\0') != value.npos) refuse("options.parameters", "'" + key + "'", "its value contains a zero byte, where libpq would stop");
             set(key, value);
         }
@@ -58,6 +58,7 @@ public:
         }
         for (const char* key : {"password", "sslpassword"}) secrets_.add(std::string{find(key)});
         if (const char* from_environment = std::getenv("PGPASSWORD")) secrets_.add(from_environment);
+        take_environment();
         find_places();
         passes_ = find("target_session_attrs") == "prefer-standby" ? std::vector<std::string>{"standby", "any"} : std::vector<std::string>{""};
     }
@@ -189,20 +190,21 @@ private:
         }
     }
 
-    void find_places() {
-        // What is not given comes from the environment, as in libpq. A service file is libpq's own affair: its hosts share the deadline.
-        std::string host{find("host")}, hostaddr{find("hostaddr")}, port{find("port")};
-        if (find("service").empty()) {
-            const option_list all{PQconndefaults()};
-            if (!all) throw std::bad_alloc{};
-            for (const PQconninfoOption* o = all.get(); o->keyword != nullptr; ++o) {
-                const std::string_view key{o->keyword};
-                if (o->val == nullptr) continue;
-                if (key == "host" && host.empty()) host = o->val;
-                if (key == "hostaddr" && hostaddr.empty()) hostaddr = o->val;
-                if (key == "port" && port.empty()) port = o->val;
+    /// What is not given comes from the environment, as in libpq: here what decides how several places are tried. A service file is libpq's
+    /// own affair: its hosts share the deadline.
+    void take_environment() {
+        if (!find("service").empty()) return;
+        const option_list all{PQconndefaults()};
+        if (!all) throw std::bad_alloc{};
+        for (const PQconninfoOption* o = all.get(); o->keyword != nullptr; ++o) {
+            for (const std::string_view key : {"host", "hostaddr", "port", "target_session_attrs", "load_balance_hosts", "connect_timeout"}) {
+                if (o->keyword == key && o->val != nullptr && find(key).empty()) set(o->keyword, o->val);
             }
         }
+    }
+
+    void find_places() {
+        const std::string_view host = find("host"), hostaddr = find("hostaddr"), port = find("port");
         const std::vector<std::string> hosts = split(host), addresses = split(hostaddr), ports = split(port);
         if (!hosts.empty() && !addresses.empty() && hosts.size() != addresses.size()) {
             refuse("options.hostaddr", std::to_string(addresses.size()) + " addresses", "must be as many as there are hosts, " + std::to_string(hosts.size()));
@@ -221,7 +223,7 @@ private:
         if (const std::string_view limit = find("connect_timeout"); !limit.empty()) {
             const auto [end, fault] = std::from_chars(limit.data(), limit.data() + limit.size(), connect_timeout_);
             if (fault != std::errc{} || end != limit.data() + limit.size()) {
-                refuse("options.connect_timeout", "'" + std::string{limit} + "'", "must be a number of whole seconds; 0 is none");
+                refuse("options.connect_timeout", "'…'", "must be a number of whole seconds; 0 is none");
             }
         }
     }

@@ -1,0 +1,253 @@
+// Distributed under the Boost Software License, Version 1.0. See LICENSE.
+#pragma once
+
+#include <cenote/driver.hpp>
+#include <cenote/drivers/detail/mysql_call.hpp>
+#include <cenote/drivers/detail/mysql_client.hpp>
+#include <cenote/drivers/detail/mysql_error.hpp>
+#include <cenote/drivers/detail/socket.hpp>
+
+#include <mysql.h>
+
+#include <cstring>
+#include <exception>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace cenote {
+class mysql;
+}
+
+namespace cenote::drivers::mysql_client {
+
+/// One MYSQL handle, and what is done with it once it is open. Closed by the driver; a detached one closes itself.
+class session {
+public:
+    session(session&& o) noexcept { swap(o); }
+    session& operator=(session&& o) noexcept {
+        session taken{std::move(o)};
+        swap(taken);
+        return *this;
+    }
+    ~session() { close(); }
+
+    [[nodiscard]] MYSQL* handle() const noexcept { return handle_; }
+
+private:
+    friend class cenote::mysql;
+    template <class>
+    friend class dialling;
+    enum class work : unsigned char { none, rollback, reset, script, rollback_then_script };
+
+    session() noexcept = default;
+
+    void swap(session& o) noexcept {
+        std::swap(handle_, o.handle_);
+        std::swap(charset_, o.charset_);
+        std::swap(id_, o.id_);
+        std::swap(fresh_status_, o.fresh_status_);
+        std::swap(pending_, o.pending_);
+        std::swap(lost_, o.lost_);
+        std::swap(learnt_, o.learnt_);
+        std::swap(schema_is_tracked_, o.schema_is_tracked_);
+        std::swap(keeps_charset_, o.keeps_charset_);
+        std::swap(call_, o.call_);
+        script_.swap(o.script_);
+    }
+
+    [[nodiscard]] session_state state() const noexcept {
+        if (handle_ == nullptr || lost_ || pending_ != work::none || call_.under_way()) return session_state::unknown;
+        if (descriptor(handle_) < 0 || is_fatal(mysql_errno(handle_)) || mysql_thread_id(handle_) != id_) return session_state::unknown;
+        if (handle_->status != MYSQL_STATUS_READY || mysql_more_results(handle_)) return session_state::busy;
+        return (handle_->server_status & SERVER_STATUS_IN_TRANS) != 0 ? session_state::in_transaction : session_state::idle;
+    }
+    [[nodiscard]] liveness peek() const noexcept {
+        return handle_ == nullptr || lost_ ? liveness::dead : peek_socket(descriptor(handle_));
+    }
+
+    void close() noexcept {
+        if (handle_ == nullptr) return;
+        attach_thread();
+        const errno_kept keep;
+        if (state() == session_state::unknown || peek() != liveness::quiet) lose(); // the goodbye is for a server that listens
+        mysql_close(std::exchange(handle_, nullptr));
+    }
+    /// In a forked child: the goodbye goes nowhere.
+    void abandon() noexcept {
+        if (handle_ == nullptr) return;
+        attach_thread();
+        (void)divert(descriptor(handle_));
+        call_.drop();
+        mysql_close(std::exchange(handle_, nullptr));
+    }
+    /// After a call that did not end: nobody knows what the server will say next.
+    void lose() noexcept {
+        lost_ = true;
+        if (handle_ == nullptr) return;
+        cut(handle_);
+        call_.drop();
+    }
+
+    /// The handle of a connection that is of use.
+    MYSQL* usable(const auto& t, std::string_view doing) const {
+        attach_thread();
+        if (handle_ == nullptr) t.fail(error_class::disconnected, doing, "the connection is closed");
+        if (state() == session_state::unknown) {
+            if (!lost_ && mysql_errno(handle_) != 0) t.fail(handle_, doing);
+            t.fail(error_class::disconnected, doing, "the connection was lost");
+        }
+        return handle_;
+    }
+    /// … and takes a command.
+    MYSQL* ready(const auto& t, std::string_view doing) const {
+        MYSQL* const m = usable(t, doing);
+        if (state() == session_state::busy) t.fail(error_class::other, doing, "a result is still unread");
+        return m;
+    }
+
+    /// Brings the call that was begun to its end, and throws unless it ended well.
+    void finish(const auto& t, std::string_view doing, deadline by) {
+        if (!call_.finish(by)) {
+            lose();
+            t.fail(error_class::timeout, doing, "timeout: no answer before the deadline");
+        }
+        if (!call_.failed()) return;
+        const unsigned code = mysql_errno(handle_);
+        try {
+            t.fail(handle_, doing);
+        } catch (...) {
+            if (code == 0 || is_fatal(code)) lose();
+            throw;
+        }
+    }
+    void run(const auto& t, std::string_view sql, std::string_view doing, deadline by, std::string* answer = nullptr) {
+        call_.run(handle_, sql, answer);
+        finish(t, doing, by);
+    }
+
+    /// Reads what is left of earlier statements.
+    void drain(const auto& t, std::string_view doing, deadline by) {
+        MYSQL* const m = usable(t, doing);
+        if (state() != session_state::busy) return;
+        if (m->status != MYSQL_STATUS_READY && m->status != MYSQL_STATUS_GET_RESULT) {
+            lose();
+            t.fail(error_class::other, doing, "a result is read row by row, or by a prepared statement, and only its holder could end that");
+        }
+        call_.drain(m, t.opt.drain.bytes);
+        if (!call_.finish(by.sooner(deadline::in(t.opt.drain.time))) || call_.hit_limit()) {
+            lose();
+            t.fail(error_class::other, doing, "more results were left unread than options.drain allows to read");
+        }
+        // That a later one of several statements failed is nobody's business any more.
+        if (state() == session_state::busy) lose();
+        (void)usable(t, doing);
+    }
+
+    void rollback(const auto& t, deadline by) {
+        constexpr std::string_view doing = "cannot roll back on";
+        drain(t, doing, by);
+        if (state() == session_state::in_transaction) run(t, "rollback", doing, by);
+    }
+    void reset(const auto& t, deadline by) {
+        drain(t, "cannot reset", by);
+        call_.reset(handle_);
+        finish(t, "cannot reset", by);
+        restore(t, by);
+    }
+
+    /// What COM_RESET_CONNECTION leaves: the client's idea of the session, the default schema, the character set, options.init.
+    void restore(const auto& t, deadline by) {
+        constexpr std::string_view doing = "cannot reset";
+        handle_->server_status = fresh_status_; // Connector/C keeps the old session's
+        if (!learnt_) {
+            learn(t, by);
+        } else {
+            if (!keeps_charset_ || !has_its_charset()) run(t, t.set_names, doing, by);
+            if (!t.use.empty() && (!schema_is_tracked_ || schema(handle_) != t.opt.database)) run(t, t.use, doing, by);
+        }
+        if (t.use.empty()) {
+            std::string selected{schema(handle_)};
+            if (!schema_is_tracked_) run(t, "select database()", doing, by, &selected);
+            if (!selected.empty()) t.fail(error_class::other, doing, "a default schema was selected, which only options.database could undo");
+        }
+        if (!has_its_charset()) t.fail(error_class::other, doing, "the client's character set was changed, and this server does not tell it back");
+        for (const std::string& sql : t.opt.init) run(t, sql, "options.init failed on", by);
+        if (state() != session_state::idle) t.fail(error_class::other, doing, "options.init leaves a transaction or a result open");
+    }
+    [[nodiscard]] bool has_its_charset() const noexcept { return std::strcmp(mysql_character_set_name(handle_), charset_) == 0; }
+
+    /// Right after the first reset: what the server restores by itself, and what it tells of changes. Restores the rest.
+    void learn(const auto& t, deadline by) {
+        constexpr std::string_view doing = "cannot reset";
+        constexpr std::string_view ask =
+            "select concat_ws(',', @@character_set_client, @@character_set_connection, @@character_set_results, @@collation_connection)";
+        std::string restored, wanted;
+        run(t, ask, doing, by, &restored);
+        run(t, t.set_names, doing, by);
+        const bool told = was_told(handle_, SESSION_TRACK_SYSTEM_VARIABLES);
+        run(t, ask, doing, by, &wanted);
+        keeps_charset_ = restored == wanted;
+        if (!t.use.empty()) {
+            run(t, t.use, doing, by);
+            schema_is_tracked_ = was_told(handle_, SESSION_TRACK_SCHEMA);
+        } else if (told) {
+            std::string on;
+            run(t, "select @@session_track_schema", doing, by, &on);
+            schema_is_tracked_ = on == "1";
+        }
+        learnt_ = true;
+    }
+
+    /// Sends without waiting. False: the connection cannot take it.
+    [[nodiscard]] bool begin(work what, std::string_view sql) noexcept {
+        attach_thread();
+        const errno_kept keep;
+        if (what == work::reset) call_.reset(handle_);
+        else call_.run(handle_, sql);
+        const bool over = call_.resume(deadline::never());
+        pending_ = what;
+        if (over ? !call_.failed() : call_.want() == readiness::read) return true;
+        lost_ = true; // half of it may have gone out
+        return false;
+    }
+    [[nodiscard]] bool begin_if_not_busy(work what, std::string_view sql) noexcept {
+        const session_state s = state();
+        return (s == session_state::idle || s == session_state::in_transaction) && begin(what, sql);
+    }
+    [[nodiscard]] bool begin_script(std::string_view sql) noexcept {
+        const session_state s = state();
+        if (s == session_state::idle) return begin(work::script, sql);
+        if (s != session_state::in_transaction) return false;
+        try {
+            script_ = sql;
+        } catch (...) {
+            return false;
+        }
+        return begin(work::rollback_then_script, "rollback");
+    }
+    void finish_begun(const auto& t, deadline by) {
+        attach_thread();
+        const work what = handle_ == nullptr || lost_ ? work::none : std::exchange(pending_, work::none);
+        const std::string_view doing = what == work::reset ? "cannot reset" : what == work::script ? "statement failed on" : "cannot roll back on";
+        if (what == work::none) t.fail(error_class::disconnected, doing, "the connection was lost");
+        finish(t, doing, by);
+        if (what == work::reset) restore(t, by);
+        if (what == work::rollback_then_script) run(t, script_, "statement failed on", by);
+    }
+
+    MYSQL* handle_ = nullptr;
+    const char* charset_ = "";       // the client's own name for options.charset
+    unsigned long id_ = 0;           // the server's number for the session
+    unsigned fresh_status_ = 0;      // server_status of a new one
+    work pending_ = work::none;
+    bool lost_ = false;
+    bool learnt_ = false;            // the next two are known
+    bool schema_is_tracked_ = false; // the client's idea of the default schema is the server's
+    bool keeps_charset_ = false;     // COM_RESET_CONNECTION brings the character set back
+    call call_{};
+    std::string script_{};
+};
+
+} // namespace cenote::drivers::mysql_client

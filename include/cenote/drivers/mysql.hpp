@@ -1,0 +1,304 @@
+// Distributed under the Boost Software License, Version 1.0. See LICENSE.
+#pragma once
+
+#include <cenote/driver.hpp>
+#include <cenote/drivers/detail/mysql_client.hpp>
+#include <cenote/drivers/detail/mysql_dial.hpp>
+#include <cenote/drivers/detail/mysql_error.hpp>
+#include <cenote/drivers/detail/mysql_session.hpp>
+#include <cenote/drivers/detail/mysql_target.hpp>
+#include <cenote/drivers/detail/socket.hpp>
+
+#include <mysql.h>
+
+#include <chrono>
+#include <cstddef>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace cenote {
+
+/// The driver for MySQL and MariaDB, over MariaDB Connector/C (3.1 or later, LGPL-2.1) or Oracle's libmysqlclient (8.1 or later, GPL-2.0
+/// with Oracle's FOSS exception): whichever one's `mysql.h` is found is the one to link.
+///
+/// The client's calls that can wait are made in their non-blocking forms, under the pool's own deadlines. Your own calls on the native
+/// handle are the client's usual ones, and wait as long as they like unless you set MYSQL_OPT_READ_TIMEOUT in `options.before_connect`.
+///
+/// Called   everything from several threads at once, each on its own connection. A thread that uses a connection is made known to
+///          libmysqlclient by itself. Both clients set SIGPIPE to be ignored when they are first used.
+/// Errors   driver_error with the number of the server or client as `native_code()`, its SQLSTATE (HY000 even for a lost connection)
+///          and text, and the password taken out of it.
+/// With     `rollback` and `reset` say below what they clear. BEGIN, SET autocommit = 1 and DDL commit what is open: either has undone it
+///          before the next user can. None clears what `mysql_change_user` changed: that is another user's session.
+///          A prepared statement does not survive a reset: it answers 2013 (Connector/C) or 2056 although the connection is well.
+///          Connector/C before 3.3.4 may crash after a failed connect (CONC-622).
+class mysql {
+public:
+    /// `off`, `preferred` (by TCP, where the server offers it), `required`, `verify_ca` (signed by `ca`), `verify_identity` (and made out to `host`).
+    using tls_mode = drivers::mysql_client::tls_mode;
+    struct tls_options {
+        /// Default  `preferred`, with either client.
+        /// Cost     1 ms of the processor per connect with `ca`. Without, 4 to 20 ms: the client then reads the system's whole list of
+        ///          authorities, only to ask none of them.
+        /// Errors   a mode that this client cannot give throws std::invalid_argument; a server that does not meet it, driver_error.
+        /// With     without TLS on TCP, MySQL's usual authentication (caching_sha2_password) takes only passwords it has seen lately, unless
+        ///          `before_connect` sets MYSQL_OPT_GET_SERVER_PUBLIC_KEY (libmysqlclient).
+        tls_mode mode = tls_mode::preferred;
+        std::string ca{};   ///< PEM file; given with `verify_ca` and `verify_identity`, and only there
+        std::string cert{}; ///< PEM file of the client's own certificate, with its `key`
+        std::string key{};
+    };
+    /// How much of unread results a clean-up reads before it gives the connection up.
+    struct drain_limit {
+        std::size_t bytes = 64 * 1024;
+        duration time = std::chrono::milliseconds{1}; ///< spent waiting for them; what has arrived already is read
+    };
+
+    struct options {
+        /// A name or an address, reached by TCP also when it is "localhost" (the clients themselves would take a socket file then).
+        /// Looking a name up may take as long as the system's resolver likes, whatever the deadline; an address needs none of it.
+        ///
+        /// Range    one name or address: lists, URLs and connection strings throw std::invalid_argument.
+        std::string host{"localhost"};
+        unsigned port = 3306;
+        /// The file of a local server's socket, instead of host and port.
+        std::string socket{};
+
+        std::string user{};     ///< empty: the client takes the name of the system's user
+        std::string password{}; ///< in no message and no dump
+
+        /// The default schema, which `reset` brings back.
+        ///
+        /// Default  none. Then a session that selected one cannot be reset, and is closed instead.
+        std::string database{};
+
+        /// What text is sent and received in.
+        std::string charset{"utf8mb4"};
+
+        tls_options tls{};
+
+        /// How the server's lists of sessions name this program (connection attribute program_name); empty: not at all.
+        std::string program_name{"cenote"};
+
+        /// How long sent data may stay unacknowledged before the system gives the connection up: what ends a call of yours whose packets
+        /// vanish, which keep-alives do not.
+        ///
+        /// Default  15 s. 0 leaves it to the system (about 15 minutes). TCP on Linux only.
+        duration tcp_user_timeout = std::chrono::seconds{15};
+
+        /// Statements run on each new connection and again at the end of each `reset`, one each.
+        ///
+        /// Errors   when one fails, `open` and `reset` fail.
+        std::vector<std::string> init{};
+
+        /// Whether one call may carry several statements separated by semicolons (CLIENT_MULTI_STATEMENTS).
+        ///
+        /// Default  false: text that got into a statement by mistake cannot begin another one.
+        bool multi_statements = false;
+
+        drain_limit drain{};
+
+        /// The last word on a handle before it connects: more mysql_options. Called on each connect, on several threads at once.
+        ///
+        /// Errors   what it throws comes out of `open`. MYSQL_OPT_RECONNECT, which would swap the session without a word, is refused there.
+        /// With     MYSQL_INIT_COMMAND is not run again after a reset; `init` is.
+        std::function<void(MYSQL*)> before_connect{};
+    };
+
+    using connection = drivers::mysql_client::session;
+    using dialling = drivers::mysql_client::dialling<options>;
+    class token;
+
+    /// Errors   std::invalid_argument for a bad setting, naming field, value and rule.
+    explicit mysql(options o) : target_{std::make_shared<const target>(std::move(o))} {}
+
+    [[nodiscard]] const options& settings() const noexcept { return target_->opt; }
+
+    /// Connects, sets the character set and runs `options.init`.
+    ///
+    /// Errors   driver_error. The deadline holds to the millisecond, but for name resolution.
+    /// Cost     the client's own connect, a round trip for the character set, and one per statement of `init`.
+    [[nodiscard]] connection open(deadline by);
+    /// `open` in steps.
+    ///
+    /// With     Connector/C makes the TLS handshake in one step, which may wait for the server, up to the deadline.
+    [[nodiscard]] dialling dial(deadline by);
+
+    /// Says goodbye to the server and closes. Never waits: a connection in the middle of something is cut instead.
+    void close(connection& c) noexcept;
+
+    /// A look at the socket.
+    [[nodiscard]] liveness peek(connection& c) noexcept;
+
+    /// COM_PING, or `DO 0` with libmysqlclient, which has no ping that does not wait. A session that is busy fails.
+    void ping(connection& c, deadline by);
+
+    /// What the server said with its last answer. `unknown` also when an earlier call of yours lost the connection.
+    ///
+    /// With     LOCK TABLES, GET_LOCK and settings do not show: only `reset` ends those.
+    [[nodiscard]] static session_state state(connection& c) noexcept;
+
+    /// Clears: results left unread, as far as `options.drain` allows, and the transaction. Keeps everything else.
+    ///
+    /// Errors   driver_error, and the connection is of no more use, when more is left than that or when it is read one by one
+    ///          (mysql_use_result) or by a prepared statement: only the holder of those can end them.
+    /// Cost     nothing without a transaction, else a round trip.
+    void rollback(connection& c, deadline by);
+
+    /// Clears what `rollback` clears, and then: user variables · session variables, isolation level and autocommit · temporary tables ·
+    /// GET_LOCK and LOCK TABLES · prepared statements · the default schema, the character set of both sides and what the client thinks
+    /// of the session, which the client's own reset leaves as they were. Then it runs `options.init` again.
+    ///
+    /// Cost     one round trip; one more for a default schema or character set that was changed, and one per statement of `init`. The
+    ///          first on each connection takes four more, to learn what the server restores by itself.
+    /// With     a session that switched session_track_schema off hides its default schema from this.
+    void reset(connection& c, deadline by);
+
+    /// Sends the reset, or the rollback; false when the connection is busy or the write would wait.
+    [[nodiscard]] bool reset_start(connection& c) noexcept;
+    [[nodiscard]] bool rollback_start(connection& c) noexcept;
+    /// Sends the statement. In a transaction it sends a rollback, and `reset_finish` the statement.
+    [[nodiscard]] bool execute_start(connection& c, std::string_view sql) noexcept;
+    void reset_finish(connection& c, deadline by);
+
+    /// Runs the SQL and throws all its results away. When the deadline passes first the connection is lost.
+    void execute(connection& c, std::string_view sql, deadline by);
+
+    /// What another thread needs to interfere with a connection in use.
+    [[nodiscard]] token interrupter(connection& c);
+
+    /// KILL QUERY over a connection of its own. An idle session takes no harm.
+    ///
+    /// With     behind an address that hides several servers it may reach another one, and stop a statement of the same user there.
+    void cancel(token& t, deadline by);
+
+    /// Ends the socket, so that its user's call fails at once, and then the session, with KILL CONNECTION over a connection of its own:
+    /// a server in the middle of a statement would notice only at its end, and hold its locks until then.
+    void sever(token& t, deadline by) noexcept;
+
+    /// Lets go of a connection in a forked child; the parent's session does not notice.
+    void abandon(connection& c) noexcept;
+
+    /// `standby` for a server with read_only or innodb_read_only set, also when this user may write there nevertheless.
+    ///
+    /// Cost     a round trip for a standby, two for a primary.
+    [[nodiscard]] server_role role(connection& c, deadline by);
+
+    [[nodiscard]] MYSQL* native_handle(connection& c) noexcept;
+
+    [[nodiscard]] error_class classify(const std::exception& e) noexcept {
+        const auto* own = dynamic_cast<const driver_error*>(&e);
+        return own ? own->kind() : error_class::other;
+    }
+    /// The class of a number out of `mysql_errno`.
+    [[nodiscard]] static constexpr error_class classify(unsigned code) noexcept { return drivers::mysql_client::class_of(code); }
+
+private:
+    using target = drivers::mysql_client::target<options>;
+    void kill(const token& t, std::string_view what, deadline by) const;
+
+    std::shared_ptr<const target> target_; // shared with what outlives a move of the driver
+};
+
+/// What `interrupter` gives.
+class mysql::token {
+public:
+    token(token&&) noexcept = default;
+    token& operator=(token&&) noexcept = default;
+
+private:
+    friend mysql;
+    token() = default;
+    drivers::descriptor_copy socket_{};
+    std::string address_{}; // the server's, as the socket says; empty for a local one
+    unsigned long session_ = 0;
+};
+
+inline mysql::dialling mysql::dial(deadline by) { return dialling{target_, by}; }
+inline mysql::connection mysql::open(deadline by) { return drivers::complete(dial(by)); }
+inline void mysql::close(connection& c) noexcept { c.close(); }
+inline void mysql::abandon(connection& c) noexcept { c.abandon(); }
+
+inline liveness mysql::peek(connection& c) noexcept { return c.peek(); }
+inline session_state mysql::state(connection& c) noexcept { return c.state(); }
+inline void mysql::ping(connection& c, deadline by) {
+    c.call_.ping(c.ready(*target_, "cannot use"));
+    c.finish(*target_, "cannot use", by);
+}
+
+inline void mysql::rollback(connection& c, deadline by) { c.rollback(*target_, by); }
+inline void mysql::reset(connection& c, deadline by) { c.reset(*target_, by); }
+inline bool mysql::reset_start(connection& c) noexcept { return c.begin_if_not_busy(connection::work::reset, {}); }
+inline bool mysql::rollback_start(connection& c) noexcept { return c.begin_if_not_busy(connection::work::rollback, "rollback"); }
+inline bool mysql::execute_start(connection& c, std::string_view sql) noexcept { return c.begin_script(sql); }
+inline void mysql::reset_finish(connection& c, deadline by) { c.finish_begun(*target_, by); }
+
+inline void mysql::execute(connection& c, std::string_view sql, deadline by) {
+    (void)c.ready(*target_, "statement failed on");
+    c.run(*target_, sql, "statement failed on", by);
+}
+
+inline MYSQL* mysql::native_handle(connection& c) noexcept {
+    drivers::mysql_client::attach_thread();
+    return c.handle();
+}
+
+inline server_role mysql::role(connection& c, deadline by) {
+    constexpr std::string_view doing = "cannot ask for the role of";
+    const auto is_on = [&](std::string_view sql) { // one variable at a time: beside other things MariaDB answers 0
+        std::string value;
+        (void)c.ready(*target_, doing);
+        c.run(*target_, sql, doing, by, &value);
+        return !value.empty() && value != "0" && value != "OFF";
+    };
+    try {
+        return is_on("select @@global.read_only") || is_on("select @@global.innodb_read_only") ? server_role::standby : server_role::primary;
+    } catch (const driver_error& e) {
+        constexpr int unknown_variable = 1193;
+        if (e.native_code() == unknown_variable) return server_role::unknown;
+        throw;
+    }
+}
+
+inline mysql::token mysql::interrupter(connection& c) {
+    token t;
+    if (c.handle() == nullptr) return t;
+    const int fd = drivers::mysql_client::descriptor(c.handle());
+    t.socket_ = drivers::descriptor_copy{fd};
+    t.session_ = c.id_;
+    if (!target_->local()) t.address_ = drivers::mysql_client::peer_address(fd);
+    return t;
+}
+
+/// Over a connection to the same server: to its address, unless its certificate must show the name.
+inline void mysql::kill(const token& t, std::string_view what, deadline by) const {
+    constexpr std::string_view doing = "cannot interrupt a statement on";
+    if (!t.socket_) target_->fail(error_class::disconnected, doing, "the connection was closed");
+    options o = target_->opt;
+    o.database.clear();
+    o.init.clear();
+    if (!t.address_.empty() && o.tls.mode != tls_mode::verify_identity) o.host = t.address_;
+    mysql second{std::move(o)};
+    connection c = second.open(by);
+    if (drivers::mysql_client::peer_address(drivers::mysql_client::descriptor(c.handle())) != t.address_) {
+        target_->fail(error_class::other, doing, "its name leads to another server by now");
+    }
+    second.execute(c, std::string{what} + std::to_string(t.session_), by);
+}
+
+inline void mysql::cancel(token& t, deadline by) { kill(t, "kill query ", by); }
+
+inline void mysql::sever(token& t, deadline by) noexcept {
+    t.socket_.shut();
+    try {
+        kill(t, "kill connection ", by);
+    } catch (...) { // its user is free already, and the server will notice by itself in the end
+    }
+}
+
+} // namespace cenote
