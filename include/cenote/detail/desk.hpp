@@ -318,6 +318,8 @@ public:
     template <class Pred>
     [[nodiscard]] link* extract(Pred&& pred, unsigned min_idle, unsigned min) noexcept {
         this->lock();
+        // Nothing may become idle between the two counts, else what is counted as elsewhere is closed.
+        if constexpr (is_concurrent<Idle>) this->raise(attention::must);
         const unsigned elsewhere = staying() - this->count_locked();
         const unsigned for_min = min > elsewhere ? min - elsewhere : 0;
         return extracted(Idle::extract(pred, min_idle > for_min ? min_idle : for_min));
@@ -567,13 +569,15 @@ private:
     }
 
     /// Somebody has left the queue, or was nudged and may not have it: what is idle goes on to the next. A synchronous waiter is
-    /// nudged (and nudges the next in turn); asynchronous ones at the front are granted theirs one after the other.
-    void pass_on_and_unlock() noexcept {
+    /// nudged (and nudges the next in turn); asynchronous ones at the front are granted theirs one after the other. True: for
+    /// somebody who still waits a connection has to be opened.
+    bool pass_on_and_unlock() noexcept {
         do {
             while (to_pass_on()) {
                 if (queue_.head->wake == nullptr && !strict) {
+                    const bool dial = !CallerDials && wants_dial(0, 0);
                     nudge_and_unlock();
-                    return;
+                    return dial;
                 }
                 link* const l = this->pop_locked();
                 if (l == nullptr) break; // taken beside the lock
@@ -582,7 +586,9 @@ private:
             }
             refresh();
         } while (is_concurrent<Idle> && queue_.nudged == nullptr && to_pass_on());
+        const bool dial = !CallerDials && wants_dial(0, 0);
         call_and_unlock();
+        return dial;
     }
     [[nodiscard]] bool to_pass_on() const noexcept { return queue_.head != nullptr && gate_ == gate::open && !this->empty_locked(); }
     /// Somebody has begun to wait. What was published beside the lock before the flag was up lies there with nobody to tell.
@@ -611,9 +617,7 @@ private:
     [[nodiscard]] link* wait(node& n, const Waiting& policy, time_point until, const stop_token& stop, errc& why, Poke& poke, Work& work) noexcept {
         // What was idle and on its way to a waiter, so that nothing was opened for him, may have been taken by a newcomer.
         const auto pass_on = [&]() noexcept {
-            const bool dial = !CallerDials && wants_dial(0, 0);
-            pass_on_and_unlock();
-            if (dial) poke();
+            if (pass_on_and_unlock()) poke();
         };
         const auto interrupt = [&n]() noexcept {
             for (std::uint32_t was = n.word.load(); was == told::nothing || was == told::look; was = n.word.load()) {
