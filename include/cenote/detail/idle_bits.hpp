@@ -178,7 +178,10 @@ private:
         }
     }
 
-    static constexpr unsigned fixed_count = Fixed != 0 ? Hint::fixed_shards(Fixed, shard::capacity) : 1;
+    static constexpr unsigned fixed_count = [] {
+        if constexpr (Fixed != 0) return Hint::fixed_shards(Fixed, shard::capacity);
+        else return 1U;
+    }();
 
     std::conditional_t<Fixed != 0, std::array<shard, fixed_count>, std::unique_ptr<shard[]>> shards_{};
     std::uint64_t scale_ = 0;
@@ -202,7 +205,7 @@ struct by_processor {
     template <class Sync>
     [[nodiscard]] static unsigned start(unsigned shards, std::uint64_t scale) noexcept {
         const auto i = static_cast<unsigned>((Sync::processor() * scale) >> 32);
-        return i < shards ? i : 0; // a processor that was added meanwhile
+        return i < shards ? i : i % shards; // numbers may have gaps, and processors be added
     }
 };
 
