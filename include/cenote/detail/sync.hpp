@@ -46,16 +46,22 @@ struct real_sync {
         std::atomic<std::uint32_t> v_;
     };
 
+    /// After its construction every change is a read-modify-write, so who takes a bit sees what its last giver did, however many
+    /// others changed the word between them; and either a giver sees the flag, or who raised it sees the bit: both are in the one
+    /// order of this word's changes, so no fence is needed.
     class bits {
     public:
         explicit bits(std::uint64_t v) noexcept : v_{v} {}
-        /// A first look, that a swap confirms.
+        /// A first look: a swap confirms what it shows. What it shows too late ends at the lock, whose holders see all that was
+        /// changed under it before, and their own changes.
         [[nodiscard]] std::uint64_t peek() const noexcept { return v_.load(std::memory_order_relaxed); }
-        /// Replaces `from` by `to`; false if it was something else, which `from` is then.
+        /// Replaces `from` by `to`; false if it was something else, which `from` is then, or for no reason. Acquires for who takes,
+        /// releases for who gives.
         bool swap_if(std::uint64_t& from, std::uint64_t to) noexcept {
             return v_.compare_exchange_weak(from, to, std::memory_order_acq_rel, std::memory_order_relaxed);
         }
-        void set(std::uint64_t mask) noexcept { v_.fetch_or(mask, std::memory_order_acq_rel); }
+        /// Only gives.
+        void set(std::uint64_t mask) noexcept { v_.fetch_or(mask, std::memory_order_release); }
 
     private:
         std::atomic<std::uint64_t> v_;
