@@ -65,11 +65,12 @@ struct with_mutex {
 /// No lock on the way of an acquire that finds an idle connection and of a return that nobody waits for: one compare-and-swap each, in a
 /// word of the processor's own. Whoever must wait, or finds somebody waiting, takes the mutex of the slow path.
 ///
-/// Range    `lifo` only, and that by the processor: a thread gets the warmest connection of those that came back on its processor, else
+/// Range    `lifo` only, and that by the processor: a thread gets the connection that is used most of those in its processor's word, else
 ///          another's. `fifo` is refused.
-/// Cost     two locked instructions per acquire and give back, about 9 ns, on any number of processors at once; 64 bytes and 8 per
-///          slot for each word, of which there is one per processor.
-/// With     every waiting and sizing policy. While somebody waits it does what `with_mutex` does.
+/// Cost     two locked instructions per acquire and give back, about 9 ns, on any number of processors at once; 512 bytes for each
+///          word, of which there is one per processor, or per connection if these are fewer, and one per 62 connections at least.
+/// With     every waiting and sizing policy. While somebody waits it does what `with_mutex` does. An acquire that does not wait may
+///          find nothing while the last idle connections change hands, where a mutex would have made it come earlier or later.
 struct lock_free {
     using family = family::locking;
     using sync = detail::real_sync<std::mutex>;
@@ -80,12 +81,14 @@ struct lock_free {
     using fixed_idle_set = detail::idle_bits<sync, detail::by_processor, N>;
 };
 
-/// As `lock_free`, but with a word for each thread instead of each processor: a thread gets the connection that it had, as long as there
-/// are as many connections as threads, whatever processor it runs on.
+/// As `lock_free`, but with a word for each thread instead of each processor: a thread gets the connection that it had, whatever
+/// processor it runs on, as long as it shares its word with no other.
 ///
 /// Range    `lifo` only, and that by the thread.
-/// Cost     as lock_free; up to 64 words.
-/// With     threads of one program that share a word, as the 65th does with the first, share its connections.
+/// Cost     as lock_free; words are the greatest power of two that is not above the number of connections, at most 64 (more for more
+///          than 3,968 connections).
+/// With     threads are numbered in the order in which they first use such a pool; those whose numbers are apart by a multiple of the
+///          number of words share a word and its connections, as the 65th does with the first.
 struct thread_affine {
     using family = family::locking;
     using sync = detail::real_sync<std::mutex>;
