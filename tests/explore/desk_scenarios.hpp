@@ -42,7 +42,7 @@ inline constexpr duration threshold = 100us; // of eventually_fair
 /// The idle sets of cenote's backends, over fibres.
 template <class Order>
 using locked = cenote::detail::idle_locked<Order, explore_sync>;
-/// Beside the lock's holder others go on until the flag is up in every word: who queues waits from the end of that critical section.
+/// Beside the lock's holder others go on until the flag is up in every word: who queues waits from then on.
 template <class Hint>
 struct watched_bits : cenote::detail::idle_bits<explore_sync, Hint> {
     using set = cenote::detail::idle_bits<explore_sync, Hint>;
@@ -55,13 +55,31 @@ struct watched_bits : cenote::detail::idle_bits<explore_sync, Hint> {
         set::lock();
         inside = true;
     }
+    void raise(cenote::detail::attention a) noexcept {
+        set::raise(a);
+        inside = inside && a != cenote::detail::attention::must;
+    }
     void unlock() noexcept {
         inside = false;
         set::unlock();
     }
     bool inside = false;
 };
-using bits = watched_bits<cenote::detail::by_processor>;
+/// Hints that do not depend on the machine: a word per slot, and each thread begins at another; all slots in one word.
+struct word_each {
+    [[nodiscard]] static unsigned shards(unsigned slots, unsigned) noexcept { return slots; }
+    [[nodiscard]] static std::uint64_t scale(unsigned) noexcept { return 0; }
+    template <class Sync>
+    [[nodiscard]] static unsigned start(unsigned shards, std::uint64_t) noexcept { return Sync::processor() % shards; }
+};
+struct one_word {
+    [[nodiscard]] static unsigned shards(unsigned, unsigned) noexcept { return 1; }
+    [[nodiscard]] static std::uint64_t scale(unsigned) noexcept { return 0; }
+    template <class Sync>
+    [[nodiscard]] static unsigned start(unsigned, std::uint64_t) noexcept { return 0; }
+};
+using bits = watched_bits<word_each>;
+using packed_bits = watched_bits<one_word>;
 using affine_bits = watched_bits<cenote::detail::by_thread>;
 
 template <class Idle, class Waiting, bool CallerDials>
@@ -243,9 +261,13 @@ public:
         suspended_ = false;
         if constexpr (!C::caller_dials) poke();
     }
-    /// Closes all that is idle, as upkeep does with what is too old.
-    void extract(unsigned min_idle = 0) {
-        end_all(desk_->extract([](link&) noexcept { return true; }, min_idle, 0));
+    /// Closes all that is idle, as upkeep does with what is too old, but so many.
+    void extract(unsigned min_idle = 0, unsigned min = 0) {
+        link* const out = desk_->extract([](link&) noexcept { return true; }, min_idle, min);
+        unsigned n = 0;
+        for (const link* l = out; l != nullptr; l = l->next) ++n;
+        if (min != 0) explore::require(out_ - n >= min, "as many stay open as have to");
+        end_all(out);
     }
     void close() {
         closing_ = true;
@@ -318,8 +340,8 @@ public:
             explore_sync::wake(&poked_);
         }
     }
-    /// As if so many returns had been published while waiters were on their way that the next but `later` asks who is due.
-    void soft_pushes(unsigned later) { desk_->soft_pushes(later); }
+    /// As if so many returns had been published while waiters were on their way that the next of this connection asks who is due.
+    void soft_pushes(connection* c) { desk_->soft_pushes(*c); }
 
     // ── checks ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -408,10 +430,10 @@ private:
             if constexpr (requires { this->inside; }) this->inside = was;
             return seen;
         }
-        void soft_pushes(unsigned later) {
-            soft_push_until_asked();
-            for (unsigned period = soft_push_until_asked(); period > later + 1; --period) {
-                explore::require(soft_push(), "a return is published while a waiter is on his way");
+        void soft_pushes(link& l) {
+            soft_push_until_asked(l);
+            for (unsigned period = soft_push_until_asked(l); period > 1; --period) {
+                explore::require(soft_push(l), "a return is published while a waiter is on his way");
             }
             this->lock();
             this->lower();
@@ -419,8 +441,7 @@ private:
         }
 
     private:
-        [[nodiscard]] bool soft_push() {
-            link l;
+        [[nodiscard]] bool soft_push(link& l) {
             this->lock();
             this->raise(cenote::detail::attention::soft);
             this->unlock();
@@ -428,9 +449,9 @@ private:
             this->unlock();
             return false;
         }
-        unsigned soft_push_until_asked() {
+        unsigned soft_push_until_asked(link& l) {
             unsigned n = 1;
-            while (soft_push()) ++n;
+            while (soft_push(l)) ++n;
             return n;
         }
     };
@@ -665,6 +686,13 @@ public:
 
 private:
     void taking_turns() {
+        add("one returns and one comes while another begins to wait", [=](world& w) {
+            auto h = open(w, {.links = 1});
+            auto* const first = h->try_take();
+            w.thread("a", [=] { h->put(first); });
+            w.thread("b", [=] { h->put(h->acquire(never)); });
+            w.thread("c", [=] { h->put(h->try_take()); });
+        });
         for (const bool endless : {true, false}) {
             if (!waits && endless) continue;
             add(how("three take turns with one", endless), [=](world& w) {
@@ -798,6 +826,17 @@ private:
     }
 
     void limits() {
+        add("idle connections are looked at while others come", [=](world& w) {
+            auto h = open(w, {.links = 1, .idle_at_end = 1});
+            w.thread("a", [=] { h->extract(1); });
+            for (const char* name : {"b", "c"}) {
+                w.thread(name, [=] {
+                    auto* const c = h->try_take();
+                    explore::point("has it for a while");
+                    h->put(c);
+                });
+            }
+        });
         add("the limit rises while others come", [=](world& w) {
             auto h = open(w, {.links = 2, .open = 1, .max = 1, .clients = 2});
             (void)h->try_take();
@@ -833,6 +872,20 @@ private:
                 });
             });
         }
+        add("idle connections are closed while others come back, but so many stay open", [=](world& w) {
+            auto h = open(w, {.links = 3});
+            auto* const first = h->try_take();
+            auto* const second = h->try_take();
+            w.thread("a", [=] { h->extract(0, 2); });
+            for (auto* const mine : {first, second}) {
+                w.thread(mine == first ? "b" : "c", [=] {
+                    h->put(mine);
+                    auto* const again = h->try_take();
+                    explore::point("has it for a while");
+                    h->put(again);
+                });
+            }
+        });
         if constexpr (dials) {
             add("the limit falls and rises", [=](world& w) {
                 auto h = open(w, {.links = 2});
@@ -1069,7 +1122,7 @@ private:
             auto h = open(w, {.links = 2});
             auto* const first = h->try_take();
             auto* const second = h->try_take();
-            h->soft_pushes(0);
+            for (auto* const c : {first, second}) h->soft_pushes(c);
             w.thread("a", [=] {
                 h->put(first);
                 explore::advance(explore::choose(2) * 2 * threshold);
