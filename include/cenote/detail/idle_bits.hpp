@@ -153,8 +153,8 @@ private:
         for (unsigned left = count(); left != 0; --left) {
             shard& s = shards_[i];
             for (std::uint64_t v = s.idle.peek(); (v & shard::slots) != 0 && !(InTurn && (v & shard::must) != 0);) {
-                const std::uint64_t lowest = v & (~v + 1);
-                if (s.idle.swap_if(v, v & ~lowest)) return s.at[static_cast<std::size_t>(std::countr_zero(lowest))];
+                const auto lowest = static_cast<std::size_t>(std::countr_zero(v)); // the flags are above the slots
+                if (s.idle.swap_if(v, v & (v - 1))) return s.at[lowest];
             }
             if (++i == count()) i = 0;
         }

@@ -82,7 +82,7 @@ struct lock_free {
 };
 
 /// As `lock_free`, but with a word for each thread instead of each processor: a thread gets the connection that it had, whatever
-/// processor it runs on, as long as it shares its word with no other.
+/// processor it runs on, as long as all are open and it shares its word with no other.
 ///
 /// Range    `lifo` only, and that by the thread.
 /// Cost     as lock_free; words are the greatest power of two that is not above the number of connections, at most 64 (more for more
