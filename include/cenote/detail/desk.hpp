@@ -39,8 +39,9 @@ struct census {
 /// link and opens the connection itself; otherwise it waits for the dialler (`demand`).
 /// `Fixed`: a limit that never changes, or 0.
 ///
-/// Invariants, all under the lock: a waiter and a permit to grant never rest side by side; a waiter and an idle link do
-/// only while a nudge is in flight; at most one is.
+/// Invariants, whenever the lock is let go: a waiter and a permit to grant never rest side by side; a waiter and an idle link do
+/// only while a nudge is in flight; at most one is. Over an idle set that is used beside the lock, links are still published until
+/// the flag is up: who raises it looks again.
 template <class Idle, class Waiting, class Sync, bool CallerDials, unsigned Fixed = 0>
 class desk : protected ledger<Idle, Waiting, Sync, CallerDials, Fixed> {
     using book = ledger<Idle, Waiting, Sync, CallerDials, Fixed>;

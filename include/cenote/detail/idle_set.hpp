@@ -30,7 +30,7 @@ enum class attention : unsigned char {
 ///                           visible to pop_locked()
 ///          extract(pred, keep) -> chain   under the lock: takes out the links that `pred` names, coldest first, but leaves at
 ///                           least `keep` in the set; pred is pure
-///          count_locked()   by walking
+///          count_locked()   by walking; about, while others pop or push beside the lock
 ///          concurrent       optional, true: pop works beside the lock's holder, and push until attention is raised. Then also
 ///          pop_in_turn()    as pop(), but finds nothing while attention is raised to must
 ///          place            optional: what a slot is made of instead of a plain link

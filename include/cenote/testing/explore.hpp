@@ -49,7 +49,7 @@
 ///
 /// The code under test is written over the Sync seam (`cenote::detail::real_sync`) and compiled unchanged over
 /// `cenote::testing::explore_sync`. Its threads become fibres of one thread. Before each visible operation (lock, unlock, load,
-/// store, swap_if, park, wake, anything on a stop token, `explore::point()`) the explorer decides who goes on; after one
+/// store, swap_if, set, park, wake, anything on a stop token, `explore::point()`) the explorer decides who goes on; after one
 /// schedule it runs the program again from the start with the next decision, until there is none left.
 ///
 ///     auto r = explore::run({.preemptions = 3}, [](explore::world& w) {
