@@ -4,18 +4,18 @@
 #include "desk.hpp"
 
 TEST_CASE("a dialler, first come first served") {
-    explore_desk<cenote::lifo, cenote::strictly_fair, false>("a dialler, strictly_fair, lifo");
-    explore_desk<cenote::fifo, cenote::strictly_fair, false>("a dialler, strictly_fair, fifo");
+    explore_desk<desk_scenarios::locked<cenote::lifo>, cenote::strictly_fair, false>("a dialler, strictly_fair, lifo");
+    explore_desk<desk_scenarios::locked<cenote::fifo>, cenote::strictly_fair, false>("a dialler, strictly_fair, fifo");
 }
 TEST_CASE("a dialler, newcomers overtake for a while") {
-    explore_desk<cenote::lifo, cenote::eventually_fair, false>("a dialler, eventually_fair, lifo");
-    explore_desk<cenote::fifo, cenote::eventually_fair, false>("a dialler, eventually_fair, fifo");
+    explore_desk<desk_scenarios::locked<cenote::lifo>, cenote::eventually_fair, false>("a dialler, eventually_fair, lifo");
+    explore_desk<desk_scenarios::locked<cenote::fifo>, cenote::eventually_fair, false>("a dialler, eventually_fair, fifo");
 }
 TEST_CASE("a dialler, newcomers overtake") {
-    explore_desk<cenote::lifo, cenote::barging, false>("a dialler, barging, lifo");
-    explore_desk<cenote::fifo, cenote::barging, false>("a dialler, barging, fifo");
+    explore_desk<desk_scenarios::locked<cenote::lifo>, cenote::barging, false>("a dialler, barging, lifo");
+    explore_desk<desk_scenarios::locked<cenote::fifo>, cenote::barging, false>("a dialler, barging, fifo");
 }
 TEST_CASE("a dialler, nobody waits") {
-    explore_desk<cenote::lifo, cenote::no_wait, false>("a dialler, no_wait, lifo");
-    explore_desk<cenote::fifo, cenote::no_wait, false>("a dialler, no_wait, fifo");
+    explore_desk<desk_scenarios::locked<cenote::lifo>, cenote::no_wait, false>("a dialler, no_wait, lifo");
+    explore_desk<desk_scenarios::locked<cenote::fifo>, cenote::no_wait, false>("a dialler, no_wait, fifo");
 }

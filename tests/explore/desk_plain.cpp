@@ -50,7 +50,7 @@ class walk {
 
 public:
     explicit walk(std::uint32_t seed) : random_{seed} {
-        desk_.start(max_, max_);
+        desk_.start(max_, max_, slots);
         for (unsigned i = slots; i-- > 0;) {
             slots_[i].number = i;
             vacant_.push_back(i);

@@ -4,6 +4,7 @@
 // What two or three threads, and perhaps a dialler, do at a desk, with everything a pool may expect of it as checks.
 // Shared by the tests and by the runner of the mutants.
 #include <cenote/detail/desk.hpp>
+#include <cenote/detail/idle_bits.hpp>
 #include <cenote/detail/idle_locked.hpp>
 #include <cenote/policy/waiting.hpp>
 #include <cenote/testing/explore.hpp>
@@ -38,9 +39,52 @@ inline constexpr time_point never = time_point::max();
 inline constexpr duration soon = 1ms;        // every time-out
 inline constexpr duration threshold = 100us; // of eventually_fair
 
-template <class Order, class Waiting, bool CallerDials>
+/// The idle sets of cenote's backends, over fibres.
+template <class Order>
+using locked = cenote::detail::idle_locked<Order, explore_sync>;
+/// Beside the lock's holder others go on until the flag is up in every word: who queues waits from then on.
+template <class Hint>
+struct watched_bits : cenote::detail::idle_bits<explore_sync, Hint> {
+    using set = cenote::detail::idle_bits<explore_sync, Hint>;
+    [[nodiscard]] bool push(cenote::detail::link& l) noexcept {
+        const bool published = set::push(l);
+        inside = inside || !published;
+        return published;
+    }
+    void lock() noexcept {
+        set::lock();
+        inside = true;
+    }
+    void raise(cenote::detail::attention a) noexcept {
+        set::raise(a);
+        inside = inside && a != cenote::detail::attention::must;
+    }
+    void unlock() noexcept {
+        inside = false;
+        set::unlock();
+    }
+    bool inside = false;
+};
+/// Hints that do not depend on the machine: a word per slot, and each thread begins at another; all slots in one word.
+struct word_each {
+    [[nodiscard]] static unsigned shards(unsigned slots, unsigned) noexcept { return slots; }
+    [[nodiscard]] static std::uint64_t scale(unsigned) noexcept { return 0; }
+    template <class Sync>
+    [[nodiscard]] static unsigned start(unsigned shards, std::uint64_t) noexcept { return Sync::processor() % shards; }
+};
+struct one_word {
+    [[nodiscard]] static unsigned shards(unsigned, unsigned) noexcept { return 1; }
+    [[nodiscard]] static std::uint64_t scale(unsigned) noexcept { return 0; }
+    template <class Sync>
+    [[nodiscard]] static unsigned start(unsigned, std::uint64_t) noexcept { return 0; }
+};
+using bits = watched_bits<word_each>;
+using packed_bits = watched_bits<one_word>;
+using affine_bits = watched_bits<cenote::detail::by_thread>;
+
+template <class Idle, class Waiting, bool CallerDials>
 struct config {
-    using idle = cenote::detail::idle_locked<Order, explore_sync>;
+    using idle = Idle;
     using waiting = Waiting;
     static constexpr bool caller_dials = CallerDials;
     static constexpr bool strict = std::is_same_v<Waiting, cenote::strictly_fair>;
@@ -48,7 +92,7 @@ struct config {
 };
 
 /// What a slot is to the desk, and what the outside knows of it.
-struct connection : cenote::detail::link {
+struct connection : cenote::detail::bit_link<explore_sync> {
     enum class is : unsigned char { vacant, opening, open, closing, foreign };
     is state = is::vacant;
     unsigned holder = 0;         ///< who has it: the number of a thread + 1; 0: nobody
@@ -85,7 +129,7 @@ public:
         if constexpr (std::is_same_v<waiting, cenote::eventually_fair>) policy_.after = threshold;
         if constexpr (waiting::waits) policy_.max_waiters = p.max_waiters;
         desk_ = ::new (static_cast<void*>(room_)) shop;
-        desk_->start(p.keep, p.max);
+        desk_->start(p.keep, p.max, p.links);
         for (unsigned i = 0; i < links_; ++i) desk_->add_vacant(connections_[i]);
         for (unsigned i = 0; i < p.open; ++i) {
             connection& c = of(desk_->demand(p.open, 0));
@@ -217,9 +261,13 @@ public:
         suspended_ = false;
         if constexpr (!C::caller_dials) poke();
     }
-    /// Closes all that is idle, as upkeep does with what is too old.
-    void extract(unsigned min_idle = 0) {
-        end_all(desk_->extract([](link&) noexcept { return true; }, min_idle, 0));
+    /// Closes all that is idle, as upkeep does with what is too old, but so many.
+    void extract(unsigned min_idle = 0, unsigned min = 0) {
+        link* const out = desk_->extract([](link&) noexcept { return true; }, min_idle, min);
+        unsigned n = 0;
+        for (const link* l = out; l != nullptr; l = l->next) ++n;
+        if (min != 0) explore::require(out_ - n >= min, "as many stay open as have to");
+        end_all(out);
     }
     void close() {
         closing_ = true;
@@ -292,8 +340,8 @@ public:
             explore_sync::wake(&poked_);
         }
     }
-    /// As if so many returns had been published while waiters were on their way that the next but `later` asks who is due.
-    void soft_pushes(unsigned later) { desk_->soft_pushes(later); }
+    /// As if so many returns had been published while waiters were on their way that the next of this connection asks who is due.
+    void soft_pushes(connection* c) { desk_->soft_pushes(*c); }
 
     // ── checks ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -304,14 +352,14 @@ public:
         for (seat& s : seats_) {
             if (!s.taken) continue;
             const node& n = s.what();
-            if (n.queued && s.queued_at == 0) s.queued_at = ++ticks_;
+            if ((n.queued || n.got != nullptr) && s.queued_at == 0 && !(desk_ != nullptr && desk_->busy())) s.queued_at = ++ticks_;
             if (n.queued && n.word.load() == cenote::detail::told::look) ++on_their_way;
         }
         seen_[explore::self()] = ++ticks_;
         if (on_their_way != 0) last_nudge_ = steps_;
         explore::require(on_their_way <= 1, "at most one nudge is in flight");
         if (desk_ != nullptr) {
-            const auto c = desk_->count();
+            const auto c = desk_->look();
             explore::require(c.used <= allowed_, "permits out are never above the limit");
             explore::require(c.used >= out_, "every connection there is has a permit");
             explore::require(c.opening <= c.used && c.leaving <= c.used, "what is opened or leaves has a permit");
@@ -370,10 +418,22 @@ private:
 
     /// The desk, and what only its idle set knows.
     struct shop : desk_type {
-        void soft_pushes(unsigned later) {
-            soft_push_until_asked();
-            for (unsigned period = soft_push_until_asked(); period > later + 1; --period) {
-                explore::require(soft_push(), "a return is published while a waiter is on his way");
+        /// Whether what the lock guards is about to change beside those who do not take it.
+        [[nodiscard]] bool busy() const noexcept {
+            if constexpr (requires { this->inside; }) return this->inside;
+            else return false;
+        }
+        /// In a check, where locks are not taken.
+        [[nodiscard]] cenote::detail::census look() noexcept {
+            const bool was = busy();
+            const auto seen = this->count();
+            if constexpr (requires { this->inside; }) this->inside = was;
+            return seen;
+        }
+        void soft_pushes(link& l) {
+            soft_push_until_asked(l);
+            for (unsigned period = soft_push_until_asked(l); period > 1; --period) {
+                explore::require(soft_push(l), "a return is published while a waiter is on his way");
             }
             this->lock();
             this->lower();
@@ -381,8 +441,7 @@ private:
         }
 
     private:
-        [[nodiscard]] bool soft_push() {
-            link l;
+        [[nodiscard]] bool soft_push(link& l) {
             this->lock();
             this->raise(cenote::detail::attention::soft);
             this->unlock();
@@ -390,9 +449,9 @@ private:
             this->unlock();
             return false;
         }
-        unsigned soft_push_until_asked() {
+        unsigned soft_push_until_asked(link& l) {
             unsigned n = 1;
-            while (soft_push()) ++n;
+            while (soft_push(l)) ++n;
             return n;
         }
     };
@@ -627,6 +686,13 @@ public:
 
 private:
     void taking_turns() {
+        add("one returns and one comes while another begins to wait", [=](world& w) {
+            auto h = open(w, {.links = 1});
+            auto* const first = h->try_take();
+            w.thread("a", [=] { h->put(first); });
+            w.thread("b", [=] { h->put(h->acquire(never)); });
+            w.thread("c", [=] { h->put(h->try_take()); });
+        });
         for (const bool endless : {true, false}) {
             if (!waits && endless) continue;
             add(how("three take turns with one", endless), [=](world& w) {
@@ -760,6 +826,17 @@ private:
     }
 
     void limits() {
+        add("idle connections are looked at while others come", [=](world& w) {
+            auto h = open(w, {.links = 1, .idle_at_end = 1});
+            w.thread("a", [=] { h->extract(1); });
+            for (const char* name : {"b", "c"}) {
+                w.thread(name, [=] {
+                    auto* const c = h->try_take();
+                    explore::point("has it for a while");
+                    h->put(c);
+                });
+            }
+        });
         add("the limit rises while others come", [=](world& w) {
             auto h = open(w, {.links = 2, .open = 1, .max = 1, .clients = 2});
             (void)h->try_take();
@@ -795,6 +872,20 @@ private:
                 });
             });
         }
+        add("idle connections are closed while others come back, but so many stay open", [=](world& w) {
+            auto h = open(w, {.links = 3});
+            auto* const first = h->try_take();
+            auto* const second = h->try_take();
+            w.thread("a", [=] { h->extract(0, 2); });
+            for (auto* const mine : {first, second}) {
+                w.thread(mine == first ? "b" : "c", [=] {
+                    h->put(mine);
+                    auto* const again = h->try_take();
+                    explore::point("has it for a while");
+                    h->put(again);
+                });
+            }
+        });
         if constexpr (dials) {
             add("the limit falls and rises", [=](world& w) {
                 auto h = open(w, {.links = 2});
@@ -1031,7 +1122,7 @@ private:
             auto h = open(w, {.links = 2});
             auto* const first = h->try_take();
             auto* const second = h->try_take();
-            h->soft_pushes(0);
+            for (auto* const c : {first, second}) h->soft_pushes(c);
             w.thread("a", [=] {
                 h->put(first);
                 explore::advance(explore::choose(2) * 2 * threshold);

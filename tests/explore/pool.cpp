@@ -6,7 +6,9 @@
 
 #include <catch2/catch_test_macros.hpp>
 
+#include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <functional>
 #include <memory>
@@ -30,6 +32,21 @@ struct explored {
     static constexpr bool threads = true;
     template <class Order>
     using idle_set = cenote::detail::idle_locked<Order, sync>;
+};
+
+/// Family locking: words of the explorer, one per slot.
+struct explored_bits {
+    struct word_each {
+        [[nodiscard]] static unsigned shards(unsigned slots, unsigned) noexcept { return slots; }
+        [[nodiscard]] static std::uint64_t scale(unsigned) noexcept { return 0; }
+        template <class Sync>
+        [[nodiscard]] static unsigned start(unsigned shards, std::uint64_t) noexcept { return Sync::processor() % shards; }
+    };
+    using family = cenote::family::locking;
+    using sync = explore_sync;
+    static constexpr bool threads = true;
+    template <class Order>
+    using idle_set = cenote::detail::idle_bits<sync, word_each>;
 };
 
 /// What the outside sees of a pool: its connections, and what may go wrong.
@@ -103,9 +120,9 @@ struct hook {
 enum class then : unsigned char { give, discard, detach, dirty };
 
 /// A pool with what surrounds it; fresh in every schedule.
-template <class... Policies>
+template <class Locking, class... Policies>
 struct house {
-    using pool = cenote::pool<driver, cenote::bounded, cenote::lifo, explored, cenote::manual, cenote::no_age_limit, cenote::no_acquire_timeout,
+    using pool = cenote::pool<driver, cenote::bounded, cenote::lifo, Locking, cenote::manual, cenote::no_age_limit, cenote::no_acquire_timeout,
                               cenote::on_connect<hook>, cenote::on_acquire<hook>, Policies...>;
     using lease = typename pool::lease;
 
@@ -178,9 +195,9 @@ struct scenario {
     std::function<void(explore::world&)> body;
 };
 
-template <class... Policies>
+template <class Locking, class... Policies>
 class catalogue {
-    using H = house<Policies...>;
+    using H = house<Locking, Policies...>;
     using L = std::shared_ptr<typename H::lease>;
     using world = explore::world;
 
@@ -302,9 +319,10 @@ public:
     }
 };
 
-template <class... Policies>
-void explore_pool(const char* configuration, bool cleans) {
-    const auto add = [=](const std::string& name, unsigned preemptions, auto body) {
+template <class Locking, class... Policies>
+void explore_pool(const char* configuration, bool cleans, unsigned most = 3) {
+    const auto add = [=](const std::string& name, unsigned wanted, auto body) {
+        const unsigned preemptions = std::min(wanted, most);
         const auto r = explore::run({.preemptions = preemptions}, body);
         const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(r.elapsed).count();
         std::printf("bound %u %9llu schedules %6lld ms  %s: %s\n", preemptions, static_cast<unsigned long long>(r.schedules),
@@ -313,14 +331,20 @@ void explore_pool(const char* configuration, bool cleans) {
         CHECK(r.violation == "");
         CHECK(r.complete);
     };
-    catalogue<Policies...>::add_to(add, cleans);
+    catalogue<Locking, Policies...>::add_to(add, cleans);
 }
 
 } // namespace
 
 TEST_CASE("a pool, first come first served") {
-    explore_pool<cenote::strictly_fair, cenote::no_reset, cenote::no_validation>("strictly_fair", false);
+    explore_pool<explored, cenote::strictly_fair, cenote::no_reset, cenote::no_validation>("strictly_fair", false);
 }
 TEST_CASE("a pool that tests and cleans its connections") {
-    explore_pool<cenote::eventually_fair, cenote::background<cenote::reset_if_dirty>, cenote::pre_ping>("eventually_fair, background, pre_ping", true);
+    explore_pool<explored, cenote::eventually_fair, cenote::background<cenote::reset_if_dirty>, cenote::pre_ping>("eventually_fair, background, pre_ping", true);
+}
+TEST_CASE("a pool whose idle connections are bits, first come first served") {
+    explore_pool<explored_bits, cenote::strictly_fair, cenote::no_reset, cenote::no_validation>("bits, strictly_fair", false, 2);
+}
+TEST_CASE("a pool whose idle connections are bits, that tests and cleans them") {
+    explore_pool<explored_bits, cenote::eventually_fair, cenote::background<cenote::reset_if_dirty>, cenote::pre_ping>("bits, eventually_fair, background, pre_ping", true, 2);
 }

@@ -31,25 +31,28 @@ using steady = std::chrono::steady_clock;
 namespace {
 using none = std::vector<std::string>;
 
-template <class W, class K>
+template <class W, class K, class L = cenote::with_mutex<>>
 struct variant {
     using waiting = W;
     using keeping = K;
+    using locking = L;
 };
 
 /// A pool of this variant; its background thread hardly rests after a failure.
 template <class V, class... P>
 auto make(const script& s, P... policies) {
     if constexpr (std::is_same_v<typename V::keeping, background_thread>) {
-        return cenote::pool{scripted{s}, typename V::waiting{}, background_thread{}, cenote::backoff{.first = 1us, .max = 10us}, policies...};
+        return cenote::pool{scripted{s}, typename V::waiting{}, typename V::locking{}, background_thread{}, cenote::backoff{.first = 1us, .max = 10us}, policies...};
     } else {
-        return cenote::pool{scripted{s}, typename V::waiting{}, typename V::keeping{}, policies...};
+        return cenote::pool{scripted{s}, typename V::waiting{}, typename V::locking{}, typename V::keeping{}, policies...};
     }
 }
 #define EVERY_VARIANT                                                                                                               \
     (variant<cenote::strictly_fair, background_thread>), (variant<cenote::strictly_fair, manual>),                                  \
         (variant<cenote::eventually_fair, background_thread>), (variant<cenote::eventually_fair, manual>),                          \
-        (variant<cenote::barging, background_thread>), (variant<cenote::barging, manual>)
+        (variant<cenote::barging, background_thread>), (variant<cenote::barging, manual>),                                          \
+        (variant<cenote::strictly_fair, manual, cenote::lock_free>), (variant<cenote::eventually_fair, background_thread, cenote::lock_free>), \
+        (variant<cenote::barging, manual, cenote::lock_free>), (variant<cenote::strictly_fair, background_thread, cenote::thread_affine>)
 
 none at_rest(const script& s) {
     const auto by = steady::now() + 10s;
@@ -72,7 +75,7 @@ bool threads_come_to(std::size_t n) {
 } // namespace
 
 TEMPLATE_TEST_CASE("closing in the middle of everything", "[race]", EVERY_VARIANT) {
-    constexpr int rounds = 60;
+    constexpr int rounds = 36;
     script s;
     s.limit(3);
     std::atomic<int> wrong{0}, served{0}, refused{0};
@@ -125,7 +128,7 @@ TEMPLATE_TEST_CASE("closing in the middle of everything", "[race]", EVERY_VARIAN
 TEMPLATE_TEST_CASE("closing waits for leases until its deadline, and no longer", "[race]", EVERY_VARIANT) {
     script s;
     {
-        cenote::pool db{scripted{s}, typename TestType::waiting{}, typename TestType::keeping{}, bounded{.max = 2}, cenote::leak_threshold{1ms}};
+        cenote::pool db{scripted{s}, typename TestType::waiting{}, typename TestType::keeping{}, typename TestType::locking{}, bounded{.max = 2}, cenote::leak_threshold{1ms}};
         auto lease = db.acquire(10s);
         lease.tag("the last one");
         const auto began = steady::now();

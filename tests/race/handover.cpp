@@ -47,21 +47,28 @@ namespace {
 using none = std::vector<std::string>;
 constexpr bool sanitized = SANITIZED == 1;
 
-template <class W, class K>
+template <class W, class K, class L = cenote::with_mutex<>>
 struct variant {
     using waiting = W;
     using keeping = K;
+    using locking = L;
 };
 
 /// A pool of this variant; its background thread hardly rests after a failure.
 template <class V, class... P>
 auto make(const script& s, P... policies) {
     if constexpr (std::is_same_v<typename V::keeping, background_thread>) {
-        return cenote::pool{scripted{s}, typename V::waiting{}, background_thread{}, cenote::backoff{.first = 1us, .max = 10us}, policies...};
+        return cenote::pool{scripted{s}, typename V::waiting{}, typename V::locking{}, background_thread{}, cenote::backoff{.first = 1us, .max = 10us}, policies...};
     } else {
-        return cenote::pool{scripted{s}, typename V::waiting{}, typename V::keeping{}, policies...};
+        return cenote::pool{scripted{s}, typename V::waiting{}, typename V::locking{}, typename V::keeping{}, policies...};
     }
 }
+
+template <class W, class L>
+struct handed_by {
+    using waiting = W;
+    using locking = L;
+};
 
 template <class W>
 constexpr const char* name_of = std::is_same_v<W, cenote::strictly_fair> ? "strictly_fair" : std::is_same_v<W, cenote::barging> ? "barging" : "eventually_fair";
@@ -84,13 +91,16 @@ bool comes(F f) {
 }
 } // namespace
 
-TEMPLATE_TEST_CASE("two clients, one connection, and no wake-up is lost", "[race]", cenote::strictly_fair, cenote::eventually_fair, cenote::barging) {
-    constexpr int rounds = sanitized ? 50'000 : 100'000;
+TEMPLATE_PRODUCT_TEST_CASE("two clients, one connection, and no wake-up is lost", "[race]", handed_by,
+                           ((cenote::strictly_fair, cenote::with_mutex<>), (cenote::eventually_fair, cenote::with_mutex<>), (cenote::barging, cenote::with_mutex<>),
+                            (cenote::strictly_fair, cenote::lock_free), (cenote::eventually_fair, cenote::lock_free), (cenote::barging, cenote::thread_affine))) {
+    using waiting = typename TestType::waiting;
+    constexpr int rounds = sanitized ? 25'000 : 50'000;
     constexpr auto budget = 200ms;
     script s;
     s.limit(1);
     {
-        cenote::pool db{scripted{s}, TestType{}, bounded{.max = 1}, cenote::counters{}};
+        cenote::pool db{scripted{s}, waiting{}, typename TestType::locking{}, bounded{.max = 1}, cenote::counters{}};
         std::atomic<int> holding{0}, coming{0}, lost{0}, stalled{0};
         std::atomic<steady::time_point> freed{steady::now()};
         const auto get = [&] {
@@ -127,7 +137,7 @@ TEMPLATE_TEST_CASE("two clients, one connection, and no wake-up is lost", "[race
         client(0);
         other.join();
         const auto got = db.stats();
-        std::printf("rounds: %s: %d of 2 clients, waited %llu, lost wake-ups %d, stalled by the machine %d\n", name_of<TestType>, rounds,
+        std::printf("rounds: %s: %d of 2 clients, waited %llu, lost wake-ups %d, stalled by the machine %d\n", name_of<waiting>, rounds,
                     static_cast<unsigned long long>(got.waits), lost.load(), stalled.load());
         CHECK(lost == 0);
         CHECK(got.waits > rounds / 20); // else nothing was tested
@@ -139,11 +149,13 @@ TEMPLATE_TEST_CASE("two clients, one connection, and no wake-up is lost", "[race
 #define EVERY_VARIANT                                                                                                               \
     (variant<cenote::strictly_fair, background_thread>), (variant<cenote::strictly_fair, manual>),                                  \
         (variant<cenote::eventually_fair, background_thread>), (variant<cenote::eventually_fair, manual>),                          \
-        (variant<cenote::barging, background_thread>), (variant<cenote::barging, manual>)
+        (variant<cenote::barging, background_thread>), (variant<cenote::barging, manual>),                                          \
+        (variant<cenote::strictly_fair, manual, cenote::lock_free>), (variant<cenote::eventually_fair, background_thread, cenote::lock_free>), \
+        (variant<cenote::barging, manual, cenote::lock_free>), (variant<cenote::strictly_fair, background_thread, cenote::thread_affine>)
 
 // Nobody helps a forgotten waiter here: those who are served keep what they have, and nobody's time runs out.
 TEMPLATE_TEST_CASE("no connection rests while somebody waits", "[race]", EVERY_VARIANT) {
-    constexpr int rounds = 1500;
+    constexpr int rounds = 900;
     constexpr int waiters = 4;
     script s;
     s.limit(2);
@@ -233,11 +245,11 @@ TEMPLATE_TEST_CASE("no connection rests while somebody waits", "[race]", EVERY_V
     CHECK(s.violations_at_end() == none{});
 }
 
-TEST_CASE("a deadline is kept under sixteen threads that barge, and never restarts", "[race][alone]") {
-    constexpr auto length = 2000ms;
+TEMPLATE_TEST_CASE("a deadline is kept under sixteen threads that barge, and never restarts", "[race][alone]", cenote::with_mutex<>, cenote::lock_free) {
+    constexpr auto length = 1000ms;
     script s;
     {
-        cenote::pool db{scripted{s}, cenote::barging{}, bounded{.max = 2}};
+        cenote::pool db{scripted{s}, cenote::barging{}, TestType{}, bounded{.max = 2}};
         std::atomic<bool> over{false};
         std::atomic<long> acquires{0}, timeouts{0}, early{0};
         std::atomic<std::chrono::nanoseconds::rep> worst{0}, control{0};
@@ -311,10 +323,10 @@ TEMPLATE_TEST_CASE("tests that hang take from the one budget", "[race][alone]", 
 
 // A stop that is requested while its waiter is being told to look must not be overlooked.
 TEMPLATE_TEST_CASE("a stop request reaches its waiter, whatever happens to him", "[race]", EVERY_VARIANT) {
-    constexpr int rounds = 3000;
+    constexpr int rounds = 1800;
     script s;
     {
-        cenote::pool db{scripted{s}, typename TestType::waiting{}, typename TestType::keeping{}, bounded{.max = 1}};
+        cenote::pool db{scripted{s}, typename TestType::waiting{}, typename TestType::keeping{}, typename TestType::locking{}, bounded{.max = 1}};
         std::barrier meet{3};
         std::optional<std::stop_source> source;
         std::atomic<int> done{0}, cancelled{0}, served{0}, wrong{0};

@@ -50,9 +50,9 @@ using none = std::vector<std::string>;
 namespace {
 
 #ifdef RACES_ARE_SEEN
-constexpr std::uint64_t default_operations = 50'000;
+constexpr std::uint64_t default_operations = 36'000;
 #else
-constexpr std::uint64_t default_operations = 30'000;
+constexpr std::uint64_t default_operations = 21'000;
 #endif
 
 std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
@@ -109,9 +109,11 @@ struct fixed_size {
     static auto policy() { return cenote::fixed<capacity>{}; }
 };
 
-template <class W, class K, class S>
+template <class W, class K, class S, class L = cenote::with_mutex<>>
 struct setup {
     using size = S;
+    /// Without a lock the order is the nearest connection first.
+    using order = std::conditional_t<std::is_same_v<L, cenote::with_mutex<>>, cenote::fifo, cenote::lifo>;
     static constexpr bool resets_all = std::is_same_v<W, cenote::eventually_fair>;
 
     static auto make(const script& s) {
@@ -120,14 +122,14 @@ struct setup {
         const auto give_back = cenote::on_give_back{[](auto&) { perhaps_throw(); }};
         const auto build = [&](auto... more) {
             if constexpr (std::is_same_v<K, background_thread>) {
-                return cenote::pool{scripted{s}, W{}, K{}, S::policy(), cenote::acquire_timeout{20ms}, cenote::counters{}, connect, acquire, give_back,
+                return cenote::pool{scripted{s}, W{}, K{}, L{}, S::policy(), cenote::acquire_timeout{20ms}, cenote::counters{}, connect, acquire, give_back,
                                     cenote::backoff{.first = 1us, .max = 50us}, more...};
             } else {
-                return cenote::pool{scripted{s}, W{}, K{}, S::policy(), cenote::acquire_timeout{20ms}, cenote::counters{}, connect, acquire, give_back, more...};
+                return cenote::pool{scripted{s}, W{}, K{}, L{}, S::policy(), cenote::acquire_timeout{20ms}, cenote::counters{}, connect, acquire, give_back, more...};
             }
         };
         if constexpr (std::is_same_v<W, cenote::strictly_fair>) {
-            return build(cenote::fifo{}, cenote::deferred{cenote::reset_if_dirty{}}, cenote::peek_after{.idle = 0ms}, cenote::max_uses{50}, cenote::leak_threshold{1ms},
+            return build(order{}, cenote::deferred{cenote::reset_if_dirty{}}, cenote::peek_after{.idle = 0ms}, cenote::max_uses{50}, cenote::leak_threshold{1ms},
                          cenote::clock::steady{});
         } else if constexpr (resets_all) {
             return build(cenote::lifo{}, cenote::background{cenote::reset_always{}}, cenote::pre_ping_after{.idle = 1ms}, cenote::max_lifetime{5ms, 0.5},
@@ -541,6 +543,16 @@ STORM(barging, background_thread, overflow_size)
 STORM(barging, manual, bounded_size)
 STORM(barging, manual, overflow_size)
 STORM(barging, manual, fixed_size)
+
+#define STORM_WITHOUT_LOCK(L, W, K, S) \
+    TEST_CASE("random operations: " #L ", " #W ", " #K ", " #S, "[race]") { weather<setup<cenote::W, K, S, cenote::L>>(#L ", " #W ", " #K ", " #S); }
+
+STORM_WITHOUT_LOCK(lock_free, strictly_fair, manual, bounded_size)
+STORM_WITHOUT_LOCK(lock_free, strictly_fair, background_thread, overflow_size)
+STORM_WITHOUT_LOCK(lock_free, eventually_fair, background_thread, bounded_size)
+STORM_WITHOUT_LOCK(lock_free, barging, manual, fixed_size)
+STORM_WITHOUT_LOCK(thread_affine, strictly_fair, background_thread, bounded_size)
+STORM_WITHOUT_LOCK(thread_affine, eventually_fair, manual, overflow_size)
 
 // ── SQLite ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 

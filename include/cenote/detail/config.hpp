@@ -173,6 +173,9 @@ struct config<Driver, list<P...>> {
     template <class C>
         requires(calm)
     struct pick_idle<C> { using type = typename C::template calm_idle_set<order>; };
+    template <class C>
+        requires(embedded && requires { typename C::template fixed_idle_set<order, sizing::embedded>; })
+    struct pick_idle<C> { using type = typename C::template fixed_idle_set<order, sizing::embedded>; };
     using idle = typename pick_idle<locking>::type;
 
     static constexpr bool marks_dials = threads && !caller_dials;

@@ -114,7 +114,7 @@ public:
         if (cfg::embedded && l.max != cfg::sizing::embedded) {
             bad_value("sizing.bounds().max", l.max, "must be as many as the policy embeds, which is " + std::to_string(cfg::sizing::embedded));
         }
-        this->start(l.keep, l.max);
+        this->start(l.keep, l.max, l.ceiling);
         add_slots(l.max);
         if constexpr (cfg::threads) {
             keeper_ = std::make_shared<crew<core>>(*this, housekeeping().max_dials, housekeeping().patience);

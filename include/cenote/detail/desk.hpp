@@ -39,8 +39,9 @@ struct census {
 /// link and opens the connection itself; otherwise it waits for the dialler (`demand`).
 /// `Fixed`: a limit that never changes, or 0.
 ///
-/// Invariants, all under the lock: a waiter and a permit to grant never rest side by side; a waiter and an idle link do
-/// only while a nudge is in flight; at most one is.
+/// Invariants, whenever the lock is let go: a waiter and a permit to grant never rest side by side; a waiter and an idle link do
+/// only while a nudge is in flight; at most one is. Over an idle set that is used beside the lock, links are still published until
+/// the flag is up: who raises it looks again.
 template <class Idle, class Waiting, class Sync, bool CallerDials, unsigned Fixed = 0>
 class desk : protected ledger<Idle, Waiting, Sync, CallerDials, Fixed> {
     using book = ledger<Idle, Waiting, Sync, CallerDials, Fixed>;
@@ -56,14 +57,16 @@ public:
     desk(const desk&) = delete;
     desk& operator=(const desk&) = delete;
 
-    /// Before first use: the run-time limits.
-    void start(unsigned kept, unsigned most) noexcept {
+    /// Before first use: the run-time limits, and how many slots there may ever be.
+    void start(unsigned kept, unsigned most, unsigned slots) {
         if constexpr (Fixed == 0) limits_ = {kept, most};
+        if constexpr (requires { Idle::reserve(slots); }) Idle::reserve(slots);
     }
 
     /// Adds a slot that has no connection yet.
     void add_vacant(link& l) noexcept {
         this->lock();
+        if constexpr (requires { Idle::attach(l); }) Idle::attach(l);
         push_vacant(l);
         this->unlock();
     }
@@ -71,7 +74,10 @@ public:
     // ── acquiring ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Takes an idle link, or null. Hot.
-    [[nodiscard]] link* try_take() noexcept { return Idle::pop(); }
+    [[nodiscard]] link* try_take() noexcept {
+        if constexpr (is_concurrent<Idle> && strict) return Idle::pop_in_turn();
+        else return Idle::pop();
+    }
 
     /// Takes an idle link, a vacant one to dial into (CallerDials), or waits for a grant until `until` or `stop`.
     /// `poke` is called without the lock once the waiter is queued, so that somebody dials; `work`, likewise, when call_first()
@@ -96,7 +102,7 @@ public:
                     continue;
                 }
                 push_waiter(n);
-                this->unlock();
+                pass_slipped_and_unlock();
                 poke();
                 return wait(n, policy, until, stop, why, poke, work);
             } else {
@@ -122,7 +128,7 @@ public:
                 push_waiter(n);
             }
         }
-        this->unlock();
+        pass_slipped_and_unlock();
         if (l == nullptr) poke();
         return l;
     }
@@ -313,6 +319,8 @@ public:
     template <class Pred>
     [[nodiscard]] link* extract(Pred&& pred, unsigned min_idle, unsigned min) noexcept {
         this->lock();
+        // Nothing may become idle between the two counts, else what is counted as elsewhere is closed.
+        if constexpr (is_concurrent<Idle>) this->raise(attention::must);
         const unsigned elsewhere = staying() - this->count_locked();
         const unsigned for_min = min > elsewhere ? min - elsewhere : 0;
         return extracted(Idle::extract(pred, min_idle > for_min ? min_idle : for_min));
@@ -423,6 +431,13 @@ public:
     }
 
 private:
+    /// Nobody is ever overtaken: what is idle is granted rather than pointed at.
+    static constexpr bool strict = [] {
+        if constexpr (!waits) return false;
+        else if constexpr (requires { typename std::bool_constant<Waiting::hand_over(duration::zero())>; }) return Waiting::hand_over(duration::zero());
+        else return false;
+    }();
+
     using book::used_;
     using book::transit_;
     using book::limits_;
@@ -555,18 +570,32 @@ private:
     }
 
     /// Somebody has left the queue, or was nudged and may not have it: what is idle goes on to the next. A synchronous waiter is
-    /// nudged (and nudges the next in turn); asynchronous ones at the front are granted theirs one after the other.
-    void pass_on_and_unlock() noexcept {
-        while (queue_.head != nullptr && gate_ == gate::open && !this->empty_locked()) {
-            if (queue_.head->wake == nullptr) {
-                nudge_and_unlock();
-                return;
+    /// nudged (and nudges the next in turn); asynchronous ones at the front are granted theirs one after the other. True: for
+    /// somebody who still waits a connection has to be opened.
+    bool pass_on_and_unlock() noexcept {
+        do {
+            while (to_pass_on()) {
+                if (queue_.head->wake == nullptr && !strict) {
+                    const bool dial = !CallerDials && wants_dial(0, 0);
+                    nudge_and_unlock();
+                    return dial;
+                }
+                link* const l = this->pop_locked();
+                if (l == nullptr) break; // taken beside the lock
+                grant_and_unlock(*l);
+                this->lock();
             }
-            grant_and_unlock(*this->pop_locked());
-            this->lock();
-        }
-        refresh();
+            refresh();
+        } while (is_concurrent<Idle> && queue_.nudged == nullptr && to_pass_on());
+        const bool dial = !CallerDials && wants_dial(0, 0);
         call_and_unlock();
+        return dial;
+    }
+    [[nodiscard]] bool to_pass_on() const noexcept { return queue_.head != nullptr && gate_ == gate::open && !this->empty_locked(); }
+    /// Somebody has begun to wait. What was published beside the lock before the flag was up lies there with nobody to tell.
+    void pass_slipped_and_unlock() noexcept {
+        if (is_concurrent<Idle> && queue_.nudged == nullptr && to_pass_on()) pass_on_and_unlock();
+        else this->unlock();
     }
 
     /// Free permits go to those who wait and can dial.
@@ -589,9 +618,7 @@ private:
     [[nodiscard]] link* wait(node& n, const Waiting& policy, time_point until, const stop_token& stop, errc& why, Poke& poke, Work& work) noexcept {
         // What was idle and on its way to a waiter, so that nothing was opened for him, may have been taken by a newcomer.
         const auto pass_on = [&]() noexcept {
-            const bool dial = !CallerDials && wants_dial(0, 0);
-            pass_on_and_unlock();
-            if (dial) poke();
+            if (pass_on_and_unlock()) poke();
         };
         const auto interrupt = [&n]() noexcept {
             for (std::uint32_t was = n.word.load(); was == told::nothing || was == told::look; was = n.word.load()) {

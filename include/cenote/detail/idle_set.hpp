@@ -30,7 +30,11 @@ enum class attention : unsigned char {
 ///                           visible to pop_locked()
 ///          extract(pred, keep) -> chain   under the lock: takes out the links that `pred` names, coldest first, but leaves at
 ///                           least `keep` in the set; pred is pure
-///          count_locked()   by walking
+///          count_locked()   by walking; about, while others pop or push beside the lock
+///          concurrent       optional, true: pop works beside the lock's holder, and push until attention is raised. Then also
+///          pop_in_turn()    as pop(), but finds nothing while attention is raised to must
+///          place            optional: what a slot is made of instead of a plain link
+///          reserve(n), attach(link&)   optional: how many slots there may be, before the first; each slot, once, under the lock
 template <class I>
 concept idle_set = requires(I& i, typename I::link& l, attention a, bool (*pred)(typename I::link&)) {
     { i.pop() } noexcept -> std::same_as<typename I::link*>;
@@ -45,6 +49,18 @@ concept idle_set = requires(I& i, typename I::link& l, attention a, bool (*pred)
     { i.extract(pred, 0U) } noexcept -> std::same_as<typename I::link*>;
     { i.count_locked() } noexcept -> std::same_as<unsigned>;
 };
+
+template <class I>
+inline constexpr bool is_concurrent = false;
+template <class I>
+    requires requires { I::concurrent; }
+inline constexpr bool is_concurrent<I> = I::concurrent;
+
+template <class I>
+struct place_of { using type = link; };
+template <class I>
+    requires requires { typename I::place; }
+struct place_of<I> { using type = typename I::place; };
 
 /// An intrusive list in the order a pool hands out: lifo is a stack, fifo a queue.
 template <class Order>

@@ -23,7 +23,7 @@ enum class rule {
     bad_profile, bad_sizing, bad_waiting, bad_locking, bad_mutex, bad_housekeeping, bad_budget, bad_connecting, bad_age, bad_validation, bad_reset,
     bad_leak, bad_nesting, bad_metrics, bad_hook, bad_clock, bad_name,
     wait_on_one_thread, thread_on_one_thread, thread_in_fixed,
-    bad_order, near_peek, near_ping, near_state, near_rollback, near_reset, near_deferred, near_start, near_execute, near_classify, near_dial,
+    bad_order, only_lifo, near_peek, near_ping, near_state, near_rollback, near_reset, near_deferred, near_start, near_execute, near_classify, near_dial,
     near_interrupter, near_abandon, near_role,
     no_peek, no_ping, no_state, backoff_without_thread, no_full_reset, no_execute, no_deferred, deferred_script,
 };
@@ -248,6 +248,10 @@ inline constexpr bool own_locking = std::is_same_v<L, single_threaded>;
 template <class M>
 inline constexpr bool own_locking<with_mutex<M>> = true;
 
+/// Those whose idle sets have an order of their own.
+template <class L>
+inline constexpr bool nearest_first = std::is_same_v<L, lock_free> || std::is_same_v<L, thread_affine>;
+
 /// The combination, once each policy is known to be sound by itself.
 template <class D, class Chosen>
 consteval rule judge_combination() {
@@ -261,6 +265,7 @@ consteval rule judge_combination() {
     using cleaning = typename when_of<D, first_of_family_t<family::reset, no_reset, Chosen>>::type;
     if constexpr (!basic_lockable<typename locking::sync::mutex>) return rule::bad_mutex;
     else if constexpr (own_locking<locking> && !std::is_same_v<ordering, lifo> && !std::is_same_v<ordering, fifo>) return rule::bad_order;
+    else if constexpr (nearest_first<locking> && !std::is_same_v<ordering, lifo>) return rule::only_lifo;
     else if constexpr (!locking::threads && waiting::waits) return rule::wait_on_one_thread;
     else if constexpr (!locking::threads && keeping::threads) return rule::thread_on_one_thread;
     else if constexpr (sizing::embedded != 0 && keeping::threads) return rule::thread_in_fixed;
@@ -347,6 +352,7 @@ struct verdict {
     static_assert(R != rule::thread_on_one_thread, "cenote: single_threaded and background_thread contradict each other; write manual, or with_mutex instead of single_threaded, see cenote/policy/housekeeping.hpp");
     static_assert(R != rule::thread_in_fixed, "cenote: fixed<N> lives inside the pool object, which a background_thread could outlive; write manual, or bounded{.max = N}, see cenote/policy/sizing.hpp");
     static_assert(R != rule::bad_order, "cenote: the idle sets of cenote hand out lifo or fifo; write one of these, or a locking policy of your own that knows the order, see cenote/policy/order.hpp");
+    static_assert(R != rule::only_lifo, "cenote: lock_free and thread_affine hand out the nearest connection, which is what they have for lifo; leave the order out, or write with_mutex, see cenote/policy/locking.hpp");
     static_assert(R != rule::near_peek, "cenote: the driver has a member `peek` that is not `liveness peek(connection&) noexcept`; give it that signature or another name, see cenote/driver.hpp");
     static_assert(R != rule::near_ping, "cenote: the driver has a member `ping` that is not `void ping(connection&, deadline)`; give it that signature or another name, see cenote/driver.hpp");
     static_assert(R != rule::near_state, "cenote: the driver has a member `state` that is not `session_state state(connection&) noexcept`; give it that signature or another name, see cenote/driver.hpp");

@@ -3,6 +3,7 @@
 
 #include <cenote/clock.hpp>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -11,13 +12,22 @@
 #include <cstdint>
 #include <mutex>
 
+#include <thread>
+
 #if defined(__linux__)
 #include <cerrno>
 #include <climits>
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+#if __has_include(<sys/rseq.h>) && defined(__has_builtin)
+#if __has_builtin(__builtin_thread_pointer)
+#include <sys/rseq.h>
+#define CENOTE_HAS_RSEQ
+#endif
+#endif
 #endif
 
 // Everything that only Linux has, each with a portable stand-in of the same shape that the tests compile everywhere.
@@ -82,5 +92,33 @@ using parker = futex_parker;
 #else
 using parker = portable_parker;
 #endif
+
+/// How many processors there are, at least one.
+[[nodiscard]] inline unsigned processors() noexcept {
+    static const unsigned n = std::max(1U, std::thread::hardware_concurrency());
+    return n;
+}
+
+/// A number of the calling thread: 0 for the first that asks, then 1, 2 …
+[[nodiscard]] inline unsigned thread_number() noexcept {
+    static std::atomic<unsigned> next{0};
+    thread_local const unsigned mine = next.fetch_add(1, std::memory_order_relaxed);
+    return mine;
+}
+
+/// The processor that the calling thread runs on, or did a moment ago: a hint.
+///
+/// Cost     one load where the C library has registered restartable sequences (glibc 2.35).
+[[nodiscard]] inline unsigned processor() noexcept {
+#if defined(CENOTE_HAS_RSEQ)
+    const auto* const area = reinterpret_cast<const struct rseq*>(static_cast<char*>(__builtin_thread_pointer()) + __rseq_offset);
+    if (const auto id = static_cast<int>(*static_cast<const volatile __u32*>(&area->cpu_id)); id >= 0) [[likely]] return static_cast<unsigned>(id);
+#endif
+#if defined(__linux__)
+    if (const int id = ::sched_getcpu(); id >= 0) return static_cast<unsigned>(id);
+#endif
+    return thread_number();
+}
+#undef CENOTE_HAS_RSEQ
 
 } // namespace cenote::detail::os

@@ -27,7 +27,7 @@ struct no_chore_mark {};
 /// One place for a connection. Threaded by its link; knows its home; carries the facts its pool's policies need. Slots never
 /// move and live as long as the core.
 template <class Home, class Conn, class Facts, class Mark>
-struct slot : link, Facts {
+struct slot : place_of<Home>::type, Facts {
     slot() noexcept {}
     ~slot() {
         if (open) conn.~Conn();

@@ -18,6 +18,8 @@ namespace cenote::detail {
 ///
 /// Shape    mutex                           lock, unlock
 ///          word                            one 32-bit atomic in a waiter's frame
+///          bits                            one 64-bit atomic of an idle set
+///          processor(), thread_number()    hints where to look first
 ///          park(word&, expected, until)    sleeps while the word is `expected`; may return for no reason
 ///          wake(word*)                     by address only: the word may be gone
 ///          now()                           time of waits
@@ -43,6 +45,29 @@ struct real_sync {
         friend real_sync;
         std::atomic<std::uint32_t> v_;
     };
+
+    /// After its construction every change is a read-modify-write, so who takes a bit sees what its last giver did, however many
+    /// others changed the word between them; and either a giver sees the flag, or who raised it sees the bit: both are in the one
+    /// order of this word's changes, so no fence is needed.
+    class bits {
+    public:
+        explicit bits(std::uint64_t v) noexcept : v_{v} {}
+        /// A first look: a swap confirms what it shows. What it shows too late ends at the lock, whose holders see all that was
+        /// changed under it before, and their own changes.
+        [[nodiscard]] std::uint64_t peek() const noexcept { return v_.load(std::memory_order_relaxed); }
+        /// Replaces `from` by `to`; false if it was something else, which `from` is then, or for no reason. Acquires for who takes,
+        /// releases for who gives.
+        bool swap_if(std::uint64_t& from, std::uint64_t to) noexcept {
+            return v_.compare_exchange_weak(from, to, std::memory_order_acq_rel, std::memory_order_relaxed);
+        }
+        /// Only gives.
+        void set(std::uint64_t mask) noexcept { v_.fetch_or(mask, std::memory_order_release); }
+
+    private:
+        std::atomic<std::uint64_t> v_;
+    };
+    [[nodiscard]] static unsigned processor() noexcept { return os::processor(); }
+    [[nodiscard]] static unsigned thread_number() noexcept { return os::thread_number(); }
 
     static void park(word& w, std::uint32_t expected, time_point until) noexcept { Parker::park(w.v_, expected, until); }
     static void wake(word* w) noexcept { Parker::wake(w); }

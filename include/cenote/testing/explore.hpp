@@ -49,7 +49,7 @@
 ///
 /// The code under test is written over the Sync seam (`cenote::detail::real_sync`) and compiled unchanged over
 /// `cenote::testing::explore_sync`. Its threads become fibres of one thread. Before each visible operation (lock, unlock, load,
-/// store, swap_if, park, wake, anything on a stop token, `explore::point()`) the explorer decides who goes on; after one
+/// store, swap_if, set, park, wake, anything on a stop token, `explore::point()`) the explorer decides who goes on; after one
 /// schedule it runs the program again from the start with the next decision, until there is none left.
 ///
 ///     auto r = explore::run({.preemptions = 3}, [](explore::world& w) {
@@ -501,20 +501,31 @@ public:
         live_.erase(&m);
     }
 
-    std::uint32_t load(const std::uint32_t& w) noexcept {
+    template <class T>
+    T load(const T& w) noexcept {
         step();
         alive(&w, 'w', "loads");
         did(op::load, &w, w);
         return w;
     }
-    void store(std::uint32_t& w, std::uint32_t v) noexcept {
+    template <class T>
+    void store(T& w, T v) noexcept {
         step();
         alive(&w, 'w', "stores to");
         w = v;
         ++changes_;
         did(op::store, &w, v);
     }
-    bool swap_if(std::uint32_t& w, std::uint32_t from, std::uint32_t to) noexcept {
+    template <class T>
+    void merge(T& w, T mask) noexcept {
+        step();
+        alive(&w, 'w', "stores to");
+        w |= mask;
+        ++changes_;
+        did(op::store, &w, w);
+    }
+    template <class T>
+    bool swap_if(T& w, T from, T to) noexcept {
         step();
         alive(&w, 'w', "swaps");
         if (w != from) {
@@ -526,7 +537,8 @@ public:
         did(op::swap_done, &w, from, to);
         return true;
     }
-    void word_gone(const std::uint32_t& w) noexcept {
+    template <class T>
+    void word_gone(const T& w) noexcept {
         alive(&w, 'w', "destroys");
         for (std::size_t i = first_; i < last_; ++i) {
             const fiber& f = *fibers_[i];
@@ -1236,6 +1248,38 @@ struct explore_sync {
         friend explore_sync;
         std::uint32_t v_;
     };
+
+    class bits {
+    public:
+        explicit bits(std::uint64_t v) noexcept : v_{v} {
+            if (auto* const e = explore::detail::active) e->born(&v_);
+        }
+        bits(const bits&) = delete;
+        bits& operator=(const bits&) = delete;
+        ~bits() {
+            if (auto* const e = explore::detail::active) e->word_gone(v_);
+        }
+        [[nodiscard]] std::uint64_t peek() const noexcept {
+            auto* const e = explore::detail::active;
+            return e != nullptr ? e->load(v_) : v_;
+        }
+        bool swap_if(std::uint64_t& from, std::uint64_t to) noexcept {
+            auto* const e = explore::detail::active;
+            const bool swapped = e != nullptr ? e->swap_if(v_, from, to) : v_ == from && (v_ = to, true);
+            if (!swapped) from = v_; // no other thread can have run since
+            return swapped;
+        }
+        void set(std::uint64_t mask) noexcept {
+            if (auto* const e = explore::detail::active) return e->merge(v_, mask);
+            v_ |= mask;
+        }
+
+    private:
+        std::uint64_t v_;
+    };
+    /// Each thread of a scenario is one, and on a processor of its own.
+    [[nodiscard]] static unsigned processor() noexcept { return explore::self(); }
+    [[nodiscard]] static unsigned thread_number() noexcept { return explore::self(); }
 
     static void park(word& w, std::uint32_t expected, time_point until) noexcept {
         if (auto* const e = explore::detail::active) e->park(w.v_, expected, until);

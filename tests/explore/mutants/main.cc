@@ -12,7 +12,7 @@ int main(int, char** argv) {
     const auto bound = static_cast<unsigned>(std::atoi(argv[1]));
     const auto begin = std::chrono::steady_clock::now();
     const auto seconds = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(); };
-    const auto all = desk_scenarios::scenarios<desk_scenarios::config<cenote::lifo, cenote::WAITING, CALLERS_DIAL>>();
+    const auto all = desk_scenarios::scenarios<desk_scenarios::config<desk_scenarios::IDLE, cenote::WAITING, CALLERS_DIAL>>();
     unsigned long long schedules = 0;
     for (unsigned preemptions = 0; preemptions <= bound; ++preemptions) {
         for (const auto& s : all) {

@@ -7,6 +7,7 @@
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -16,6 +17,10 @@
 #include <thread>
 #include <type_traits>
 #include <vector>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
 
 using namespace std::chrono_literals;
 using cenote::time_point;
@@ -78,6 +83,43 @@ TEMPLATE_TEST_CASE("waking an address where nobody sleeps, or nothing is any mor
     errno = 42;
     TestType::wake(reinterpret_cast<const void*>(address));
     CHECK(errno == 42);
+}
+
+TEST_CASE("a thread is told the processor it runs on, and there is at least one") {
+    CHECK(os::processors() >= 1);
+    CHECK(os::processors() == os::processors());
+#if defined(__linux__)
+    cpu_set_t before;
+    REQUIRE(sched_getaffinity(0, sizeof before, &before) == 0);
+    for (unsigned i = 0; i < CPU_SETSIZE; ++i) {
+        if (!CPU_ISSET(i, &before)) continue;
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET(i, &one);
+        if (sched_setaffinity(0, sizeof one, &one) != 0) continue;
+        CHECK(os::processor() == i);
+    }
+    REQUIRE(sched_setaffinity(0, sizeof before, &before) == 0);
+#endif
+}
+
+TEST_CASE("threads have numbers of their own, which they keep") {
+    const unsigned mine = os::thread_number();
+    std::vector<unsigned> seen(4, mine);
+    std::vector<std::jthread> crew;
+    std::atomic<bool> kept{true};
+    for (unsigned& n : seen) {
+        crew.emplace_back([&] {
+            n = os::thread_number();
+            if (os::thread_number() != n) kept = false;
+        });
+    }
+    crew.clear();
+    CHECK(kept);
+    CHECK(os::thread_number() == mine);
+    seen.push_back(mine);
+    std::sort(seen.begin(), seen.end());
+    CHECK(std::unique(seen.begin(), seen.end()) == seen.end());
 }
 
 TEMPLATE_TEST_CASE("a pool on the portable parker hands its one connection around", "", cenote::strictly_fair, cenote::eventually_fair, cenote::barging) {
