@@ -214,7 +214,7 @@ private:
         else call_.run(handle_, sql);
         const bool over = call_.resume(deadline::never());
         pending_ = what;
-        if (over ? !call_.failed() : call_.want() == readiness::read) return true;
+        if (over || call_.want() == readiness::read) return true; // an error that is there already is told when it is finished
         lost_ = true; // half of it may have gone out
         return false;
     }
