@@ -30,6 +30,9 @@ using clock = std::chrono::steady_clock;
 /// Enough for a reply to be there on loopback, as for a connection that was idle.
 constexpr auto a_round_trip = 300us;
 
+/// How often each thing is measured.
+int turns = 2000;
+
 class samples {
 public:
     template <class F>
@@ -73,7 +76,7 @@ void looks(const char* what, Driver driver, int (*descriptor)(typename Driver::c
         peek = std::min(peek, best_of(5, 2000, [&] { (void)driver.peek(c); }));
     }
     samples pings;
-    for (int i = 0; i < 2000; ++i) pings.time([&] { driver.ping(c, cenote::deadline::in(5s)); });
+    for (int i = 0; i < turns; ++i) pings.time([&] { driver.ping(c, cenote::deadline::in(5s)); });
     std::printf("   %-18s %10.0f ns %10.0f ns %8.2f x %12.1f us\n", what, bare, peek, peek / bare, pings.median());
     driver.close(c);
 }
@@ -108,7 +111,7 @@ void resets(const char* title, const Driver& driver, What what, Dirty dirty) {
     auto at_return = make("at_return", driver, cenote::at_return{what});
     auto background = make("background", driver, cenote::background{what});
     auto deferred = make("deferred", driver, cenote::deferred{what});
-    for (int i = 0; i < 2000; ++i) {
+    for (int i = 0; i < turns; ++i) {
         none.turn([](auto&) {});
         at_return.turn(dirty);
         background.turn(dirty);
@@ -161,12 +164,12 @@ void mysql() {
     cenote::mysql::options o{.user = from_environment("CENOTE_MYSQL_USER"),
                              .password = from_environment("CENOTE_MYSQL_PASSWORD"),
                              .database = from_environment("CENOTE_MYSQL_DB")};
-    const auto socket_of = [](cenote::mysql::connection& c) { return c.descriptor(); };
+    const auto socket_of = [](cenote::mysql::connection& c) { return cenote::drivers::mysql_client::descriptor(c.handle()); };
     auto local = o;
     local.socket = from_environment("CENOTE_MYSQL_SOCKET");
     looks("UNIX", cenote::mysql{local}, socket_of);
     o.host = "127.0.0.1";
-    o.port = static_cast<decltype(o.port)>(std::stoul(from_environment("CENOTE_MYSQL_PORT")));
+    o.port = static_cast<unsigned>(std::stoul(from_environment("CENOTE_MYSQL_PORT")));
     const cenote::mysql tcp{o};
     looks("TCP", tcp, socket_of);
     const auto begin = [](auto& c) { mysql_query(c.handle(), "begin"); };
@@ -178,7 +181,8 @@ void mysql() {
 
 } // namespace
 
-int main() {
+int main(int count, char** arguments) {
+    if (count > 1) turns = std::max(1, std::atoi(arguments[1]));
     std::setvbuf(stdout, nullptr, _IOLBF, 0);
 #ifdef BENCH_POSTGRES
     postgres();
