@@ -185,7 +185,7 @@ private:
             if (std::find(lines.begin(), lines.end(), line) == lines.end()) lines.push_back(std::move(line));
         }
         std::string out;
-        for (const std::string& line : lines) out.append(out.empty() ? "" : "; ").append(line);
+        for (const std::string& line : lines) out.append(out.empty() ? "" : ". ").append(line);
         return out;
     }
 

@@ -124,7 +124,7 @@ struct session {
         std::string_view line = text.substr(0, end);
         text.remove_prefix(std::min(end + 1, text.size()));
         line.remove_prefix(std::min(line.find_first_not_of(" \t"), line.size()));
-        if (!line.empty()) out.append(out.empty() ? "" : "; ").append(line);
+        if (!line.empty()) out.append(out.empty() ? "" : ". ").append(line);
     }
     return out;
 }
