@@ -15,6 +15,8 @@
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <mutex>
 #include <stdexcept>
@@ -223,10 +225,25 @@ void refusals(const Server& server) {
     }
 }
 
+/// Whether all threads of a process have stopped: the signal is sent before they have.
+inline bool at_rest(pid_t id) {
+    for (const auto& thread : std::filesystem::directory_iterator{"/proc/" + std::to_string(id) + "/task"}) {
+        std::ifstream file{thread.path() / "stat"};
+        std::string stat;
+        std::getline(file, stat);
+        if (stat.find(") T ") == stat.npos) return false;
+    }
+    return true;
+}
 /// Processes that do not run while it lives.
 struct stopped {
     std::vector<pid_t> processes;
-    explicit stopped(std::vector<pid_t> p) : processes{std::move(p)} { for (const pid_t id : processes) ::kill(id, SIGSTOP); }
+    explicit stopped(std::vector<pid_t> p) : processes{std::move(p)} {
+        for (const pid_t id : processes) ::kill(id, SIGSTOP);
+        for (const pid_t id : processes) {
+            for (int i = 0; i < 1000 && !at_rest(id); ++i) std::this_thread::sleep_for(1ms);
+        }
+    }
     ~stopped() { for (const pid_t id : processes) ::kill(id, SIGCONT); }
     stopped(const stopped&) = delete;
 };
