@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <set>
@@ -162,13 +163,20 @@ TEST_CASE("a notification on an idle connection never costs the connection, and 
 }
 
 TEST_CASE("a notice on an idle connection never costs the connection") {
-    fake_server talkative{[](auto& peer) {
+    std::atomic<int> given_back{0};
+    fake_server talkative{[&](auto& peer) {
         if (!wire::begin(peer) || !peer.send(wire::welcome())) return;
-        for (;;) { // with every answer comes one that is read when the connection is idle again
+        for (int sent = 0;;) { // after the answer to its user comes one more word, once the connection is idle again
             const std::string head = peer.receive(5);
             if (head.size() != 5 || head[0] == 'X') return;
-            (void)peer.receive(static_cast<std::size_t>(static_cast<unsigned char>(head[4])) - 4);
-            if (!peer.send(wire::message('I', "") + wire::ready()) || !peer.pause(1ms) || !peer.send(wire::notice("00000", "by the way"))) return;
+            const std::string sql = peer.receive(static_cast<std::size_t>(static_cast<unsigned char>(head[4])) - 4);
+            if (!peer.send(wire::message('I', "") + wire::ready())) return;
+            if (sql.find("user") == sql.npos) continue; // the pool's ping
+            while (given_back == sent) {
+                if (!peer.pause(1ms)) return;
+            }
+            ++sent;
+            if (!peer.send(wire::notice("00000", "by the way"))) return;
         }
     }};
     std::size_t heard = 0;
@@ -178,10 +186,10 @@ TEST_CASE("a notice on an idle connection never costs the connection") {
     for (int i = 0; i < 100; ++i) {
         auto lease = db.acquire(10s);
         PGconn* const c = lease.native_handle();
-        const std::size_t before = heard;
-        (void)pg::run(c, "");
+        (void)pg::run(c, "/* user */");
         lease.give_back();
-        REQUIRE(pg::becomes([&] { return heard != before || is_readable(c); })); // a thread that was halted reads it with the answer
+        ++given_back;
+        REQUIRE(pg::becomes([&] { return is_readable(c); }));
     }
     (void)db.acquire(10s);
     CHECK(heard >= 100);
