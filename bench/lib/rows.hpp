@@ -18,6 +18,7 @@
 ///   at       the conditions, in the order they are shown: {"threads", "8"}, {"size", "2"}
 ///   metric   what the value is: "throughput", "p99.9", "instructions", "bytes"; its unit: "M/s", "us", "1", "B"
 ///   value    the median of the windows, and low and high, their extremes; windows: how many there were
+///   disturbed  in how many of them the machine had something else to do
 ///   better   which way is good: less, more
 namespace bench {
 
@@ -30,6 +31,7 @@ struct row {
     double value = 0, low = 0, high = 0;
     int windows = 1;
     bool more_is_better = false;
+    int disturbed = 0;
 };
 
 /// Writes rows to a file, one JSON object a line, each as soon as it is known.
@@ -52,8 +54,8 @@ public:
         std::fputs("}, ", file_);
         text("metric", r.metric);
         text("unit", r.unit);
-        std::fprintf(file_, "\"value\": %.6g, \"low\": %.6g, \"high\": %.6g, \"windows\": %d, \"better\": \"%s\"}\n", r.value, r.low, r.high,
-                     r.windows, r.more_is_better ? "more" : "less");
+        std::fprintf(file_, "\"value\": %.6g, \"low\": %.6g, \"high\": %.6g, \"windows\": %d, \"disturbed\": %d, \"better\": \"%s\"}\n", r.value, r.low,
+                     r.high, r.windows, r.disturbed, r.more_is_better ? "more" : "less");
         std::fflush(file_);
     }
 
