@@ -229,9 +229,9 @@ public:
     /// Makes slots until there are n. One caller at a time.
     void add_slots(unsigned n) {
         if (n <= slots_.size() && !(cfg::embedded && n == slots_.size())) return;
-        slots_.add(cfg::embedded ? n : n - slots_.size(), [this](slot_type& s) {
-            s.home = this;
-            this->add_vacant(s);
+        slots_.add(cfg::embedded ? n : n - slots_.size(), [this](slot_type* first, unsigned count) {
+            for (unsigned i = 0; i < count; ++i) first[i].home = this;
+            this->add_vacant(first, count);
         });
     }
 

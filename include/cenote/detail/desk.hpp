@@ -6,6 +6,7 @@
 #include <cenote/detail/waiter.hpp>
 #include <cenote/error.hpp>
 
+#include <concepts>
 #include <utility>
 
 namespace cenote::detail {
@@ -63,13 +64,17 @@ public:
         if constexpr (requires { Idle::reserve(slots); }) Idle::reserve(slots);
     }
 
-    /// Adds a slot that has no connection yet.
-    void add_vacant(link& l) noexcept {
+    /// Adds n slots that have no connection yet. The first will be the first to get one, and so the warmest.
+    template <std::derived_from<link> Slot>
+    void add_vacant(Slot* first, unsigned n) noexcept {
         this->lock();
-        if constexpr (requires { Idle::attach(l); }) Idle::attach(l);
-        push_vacant(l);
+        if constexpr (requires { Idle::attach(*first); }) {
+            for (unsigned i = 0; i < n; ++i) Idle::attach(first[i]);
+        }
+        for (unsigned i = n; i-- > 0;) push_vacant(first[i]);
         this->unlock();
     }
+    void add_vacant(link& l) noexcept { add_vacant(&l, 1); }
 
     // ── acquiring ────────────────────────────────────────────────────────────────────────────────────────────────────
 

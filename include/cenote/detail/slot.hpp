@@ -61,13 +61,13 @@ public:
         for (chunk* c = first_.load(std::memory_order_relaxed); c != nullptr;) delete std::exchange(c, c->next.load(std::memory_order_relaxed));
     }
 
-    /// Adds n slots and calls `f` with each. Not to be called by two threads at once; throws std::bad_alloc and then adds none.
+    /// Adds n slots and calls `f(first, n)`. Not to be called by two threads at once; throws std::bad_alloc and then adds none.
     template <class F>
     void add(unsigned n, F&& f) {
         if (n == 0) return;
         auto fresh = std::make_unique<chunk>(n);
         chunk* const c = fresh.get();
-        for (unsigned i = 0; i < n; ++i) f(c->slots[i]);
+        f(c->slots.get(), n);
         std::atomic<chunk*>* at = &first_;
         while (chunk* const next = at->load(std::memory_order_relaxed)) at = &next->next;
         at->store(fresh.release(), std::memory_order_release);
@@ -100,7 +100,7 @@ class embedded_slots {
 public:
     template <class F>
     void add(unsigned, F&& f) {
-        for (Slot& s : slots_) f(s);
+        f(slots_.data(), N);
     }
     [[nodiscard]] static constexpr unsigned size() noexcept { return N; }
     template <class F>

@@ -141,3 +141,19 @@ TEST_CASE("uses end with the n-th") {
     CHECK_NOTHROW(max_uses{std::numeric_limits<std::uint64_t>::max()}.check());
     CHECK_THROWS_MATCHES(max_uses{0}.check(), std::invalid_argument, Message("cenote: max_uses.n = 0: must be at least 1"));
 }
+
+TEST_CASE("expired is what due says, however wide the jitter") {
+    for (const double jitter : {0.0, 0.1, 0.5, 0.51, 0.99}) {
+        for (const auto after : {duration{1}, duration{3}, duration{1001}, duration{30min}, duration::max()}) {
+            const max_lifetime life{.after = after, .jitter = jitter};
+            for (const std::uint32_t draw : {std::uint32_t{0}, std::uint32_t{1} << 31, last_draw}) {
+                const facts f = opened(noon, draw);
+                const time_point due = life.due(f);
+                for (const auto now : {noon - 1ns, noon, noon + 1ns, noon + after / 4, due - 1ns, due, time_point::max()}) {
+                    CAPTURE(jitter, after.count(), draw, now.time_since_epoch().count());
+                    CHECK(life.expired(f, now) == (now >= due));
+                }
+            }
+        }
+    }
+}
