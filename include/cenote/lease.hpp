@@ -54,6 +54,11 @@ public:
     void discard() noexcept {
         if (s_ != nullptr) detail::shell::discard<Core>(*std::exchange(s_, nullptr));
     }
+    /// The same, and says why, for what that means for the others: `disconnected`, they are tested before their next use (unless
+    /// the pool tests none); `wrong_role`, they are closed before their next use, so that a demoted server serves no one else.
+    void discard(error_class because) noexcept {
+        if (s_ != nullptr) detail::shell::discard<Core>(*std::exchange(s_, nullptr), because);
+    }
 
     /// Takes the connection out of the pool for good: it is the caller's to close, and no longer counts against the maximum.
     ///

@@ -195,19 +195,18 @@ public:
     /// Errors   as acquire(), and whatever `f` throws.
     /// With     a result that refers to the lease is refused where the compiler can see it: references, the connection's own
     ///          address, its native handle, the lease.
+    ///          An exception that the driver calls `disconnected` or `wrong_role` ends the connection, as `lease::discard(error_class)`.
     template <class F>
         requires std::invocable<F&, connection_type&>
     std::invoke_result_t<F&, connection_type&> with(F&& f, where at = where::current()) {
         check_escape<F>();
-        const lease held = acquire(at);
-        return std::invoke(f, *held);
+        return lend(f, acquire(at));
     }
     template <class F>
         requires std::invocable<F&, connection_type&>
     std::invoke_result_t<F&, connection_type&> with(timeout t, F&& f, where at = where::current()) {
         check_escape<F>();
-        const lease held = acquire(t, at);
-        return std::invoke(f, *held);
+        return lend(f, acquire(t, at));
     }
 
     // ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -260,6 +259,32 @@ public:
             detail::shell::close_chain(c, c.extract_surplus(), close_reason::overflow);
             c.keeper().poke();
         }
+    }
+
+    /// Every connection that is open now ends: idle ones at once, those that are out as they come back, those being opened without
+    /// being used. For a change at the server that old sessions do not see: a password, a role, a fail-over.
+    ///
+    /// With     a pool that tests and limits nothing may hand out once more what is being given back this very moment. Not there for a
+    ///          single-threaded `fixed<N>` pool: its returns ask for nothing.
+    void invalidate_all() noexcept
+        requires(!core_type::cfg::calm)
+    {
+        if constexpr (sound) detail::shell::invalidate(core());
+    }
+
+    /// Closes what is idle now, but keeps `min_idle` idle and `min` open. Returns how many go.
+    unsigned trim() noexcept {
+        if constexpr (sound) return detail::shell::trim(core(), [](const connection_type&) noexcept { return true; });
+        else return 0;
+    }
+    /// The same, of those that `pred(const connection&)` names.
+    ///
+    /// Called   under the pool's lock: it must be quick, noexcept, and not call the pool.
+    template <class Pred>
+        requires std::is_nothrow_invocable_r_v<bool, Pred&, const connection_type&>
+    unsigned trim(Pred pred) noexcept {
+        if constexpr (sound) return detail::shell::trim(core(), pred);
+        else return 0;
     }
 
     /// Acquires wait (`no_wait`: fail with errc::pool_suspended), returned connections are kept, until resume(). On a closed pool: nothing.
@@ -349,6 +374,17 @@ private:
         f.clear();
         if constexpr (sound) return lease{detail::shell::acquire(core(), at, detail::shell::telling_request<stop_token>{{b, stop}, f})};
         else return {};
+    }
+
+    template <class F>
+    std::invoke_result_t<F&, connection_type&> lend(F& f, lease held) {
+        try {
+            return std::invoke(f, *held);
+        } catch (const std::exception& e) {
+            const error_class kind = classify(driver(), e);
+            if (kind == error_class::disconnected || kind == error_class::wrong_role) held.discard(kind);
+            throw;
+        }
     }
 
     template <class F>

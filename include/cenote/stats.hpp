@@ -20,9 +20,11 @@ enum class close_reason : unsigned char {
     setup_failed, ///< on_connect threw
     discarded,    ///< lease.discard()
     shutdown,     ///< the pool was closed or destroyed
+    invalidated,  ///< invalidate_all(), or another connection showed the server to be of the wrong role
+    wrong_role,   ///< the server was not of the role that the pool asks for
     custom,       ///< an age policy of the user's
 };
-inline constexpr unsigned close_reasons = 11;
+inline constexpr unsigned close_reasons = 13;
 
 [[nodiscard]] constexpr std::string_view to_string(close_reason r) noexcept {
     switch (r) {
@@ -36,6 +38,8 @@ inline constexpr unsigned close_reasons = 11;
     case close_reason::setup_failed: return "setup_failed";
     case close_reason::discarded: return "discarded";
     case close_reason::shutdown: return "shutdown";
+    case close_reason::invalidated: return "invalidated";
+    case close_reason::wrong_role: return "wrong_role";
     case close_reason::custom: return "custom";
     }
     return "custom";
@@ -53,7 +57,7 @@ struct pool_stats {
     std::uint64_t used = 0;
     std::uint64_t opening = 0;
     std::uint64_t closing = 0;
-    std::uint64_t resetting = 0;
+    std::uint64_t resetting = 0; ///< being cleaned, or tested by keepalive
     std::uint64_t pending = 0; ///< acquires waiting now
     std::uint64_t max = 0;
 

@@ -25,7 +25,7 @@ template <class Connection>
 struct lease_table {
     Connection& (*connection)(void*) noexcept;
     void (*give_back)(void*) noexcept;
-    void (*discard)(void*) noexcept;
+    void (*discard)(void*, error_class because) noexcept;
     Connection (*detach)(void*);
     void (*tag)(void*, const char*) noexcept;
 };
@@ -34,7 +34,7 @@ template <class Core>
 inline constexpr lease_table<typename Core::connection_type> lease_table_of{
     .connection = [](void* s) noexcept -> typename Core::connection_type& { return static_cast<typename Core::slot_type*>(s)->conn; },
     .give_back = [](void* s) noexcept { shell::give_back<Core>(*static_cast<typename Core::slot_type*>(s)); },
-    .discard = [](void* s) noexcept { shell::discard<Core>(*static_cast<typename Core::slot_type*>(s)); },
+    .discard = [](void* s, error_class because) noexcept { shell::discard<Core>(*static_cast<typename Core::slot_type*>(s), because); },
     .detach = [](void* s) { return shell::detach<Core>(*static_cast<typename Core::slot_type*>(s)); },
     .tag = [](void* s, const char* text) noexcept { shell::tag<Core>(*static_cast<typename Core::slot_type*>(s), text); },
 };
@@ -121,8 +121,8 @@ public:
     void give_back() noexcept {
         if (slot_ != nullptr) table_->give_back(std::exchange(slot_, nullptr));
     }
-    void discard() noexcept {
-        if (slot_ != nullptr) table_->discard(std::exchange(slot_, nullptr));
+    void discard(error_class because = error_class::other) noexcept {
+        if (slot_ != nullptr) table_->discard(std::exchange(slot_, nullptr), because);
     }
     [[nodiscard]] Connection detach() {
         assert(slot_ != nullptr && "cenote: detach() of an empty lease");

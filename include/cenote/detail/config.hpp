@@ -39,7 +39,7 @@ struct resolve {
 
     using defaults = join_t<list<sizing, waiting, lifo, locking, keeping, acquire_timeout, connect_timeout>,
                             std::conditional_t<keeping::threads, list<backoff>, list<>>,
-                            list<max_lifetime, idle_timeout, default_validation<D>, no_leak_check, allow_nested, clock::coarse, unnamed>>;
+                            list<max_lifetime, idle_timeout, default_validation<D>, any_role, no_keepalive, no_leak_check, allow_nested, clock::coarse, unnamed>>;
     /// A family that a profile switches off stays off but for what is named.
     using fallbacks = undisplaced_t<join_t<chosen, typename from_profile<list<P...>>::type>, defaults>;
     template <class Q>
@@ -142,6 +142,8 @@ struct config<Driver, list<P...>> {
     using keeping = one<family::housekeeping>;
     using budget = one<family::budget>;
     using validation = one<family::validation>;
+    using role = one<family::role>;
+    using keepalive = one<family::keepalive>;
     using reset = one<family::reset>;
     using leak = one<family::leak>;
     using nesting = one<family::nesting>;
@@ -201,6 +203,8 @@ struct config<Driver, list<P...>> {
     static constexpr bool clock_at_lease = facts::stamps_lease_any;
     static constexpr bool clock_at_return = facts::stamps_return_any || age::clock_at_return || times_leases;
     static constexpr bool tests_at_checkout = age::at_checkout || defers_reset || !std::is_same_v<validation, no_validation>;
+    /// Whether what may be lost can be tested before it is used. Who trusts every idle connection trusts it then, too.
+    static constexpr bool tests_suspects = !calm && (can_ping<Driver> || can_peek<Driver>) && (validation::peeks || validation::pings);
     /// Whether give back can be anything but a push.
     static constexpr bool works_at_return = age::at_return || resets || hooks::size != 0 || sinks::size != 0 || fact_list::size != 0;
 };

@@ -99,7 +99,8 @@ public:
     using stop_token = typename sync::stop_token;
     static constexpr bool has_chores = !cfg::calm || cfg::works_at_return;
     using mark_type = std::conditional_t<has_chores, chore_mark, no_chore_mark>;
-    using slot_type = slot<idle_type, connection_type, typename cfg::facts, mark_type>;
+    using doubt_type = std::conditional_t<cfg::calm, no_doubt_mark, doubt_mark>;
+    using slot_type = slot<idle_type, connection_type, typename cfg::facts, mark_type, doubt_type>;
     using afterlife_type = afterlife<idle_type, core>;
 
     template <class Source>

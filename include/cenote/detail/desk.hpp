@@ -29,6 +29,7 @@ struct census {
     unsigned idle = 0;
     unsigned opening = 0;
     unsigned leaving = 0; ///< on their way out: their permits are still held
+    unsigned testing = 0; ///< idle but for a test
     unsigned waiting = 0;
     unsigned max = 0;
 };
@@ -331,6 +332,34 @@ public:
         return extracted(Idle::extract(pred, min_idle > for_min ? min_idle : for_min));
     }
 
+    /// Takes out one idle link that `pred` names, for a test; it is given back by give_tested(), or leaves by leave_tested().
+    template <class Pred>
+    [[nodiscard]] link* borrow(Pred&& pred) noexcept
+        requires(!calm)
+    {
+        this->lock();
+        link* out = nullptr;
+        if (gate_ == gate::open) {
+            bool found = false;
+            out = Idle::extract([&](link& l) noexcept { return !found && (found = pred(l)); }, 0);
+            if (out != nullptr) ++transit_.testing;
+        }
+        this->unlock();
+        return out;
+    }
+    [[nodiscard]] fate give_tested(link& l, const Waiting& policy) noexcept {
+        this->lock();
+        --transit_.testing;
+        return give_locked(l, policy);
+    }
+    void leave_tested() noexcept {
+        this->lock();
+        --transit_.testing;
+        ++transit_.leaving;
+        refresh();
+        this->unlock();
+    }
+
     /// Takes out what is idle beyond the limit, or, if nobody waits, beyond what is to be kept.
     [[nodiscard]] link* extract_surplus() noexcept {
         this->lock();
@@ -422,6 +451,7 @@ public:
             for (const link* l = transit_.held; l != nullptr; l = l->next) ++c.idle;
             c.opening = transit_.opening;
             c.leaving = transit_.leaving;
+            c.testing = transit_.testing;
         }
         if constexpr (waits) c.waiting = queue_.count;
         c.max = max();

@@ -21,6 +21,7 @@ namespace cenote::detail {
     return std::to_string(ns) + "ns";
 }
 [[nodiscard]] inline std::string to_text(double d) { return std::to_string(d); }
+[[nodiscard]] inline std::string to_text(std::string_view s) { return std::string{s}; }
 template <std::integral T>
 [[nodiscard]] std::string to_text(T v) { return std::to_string(v); }
 

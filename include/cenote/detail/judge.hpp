@@ -19,13 +19,13 @@ enum class rule {
     none,
     not_a_driver, driver_without_open, driver_without_close, not_a_policy,
     two_profiles, two_sizings, two_waitings, two_orders, two_lockings, two_housekeepings, two_budgets, two_connectings, two_ages,
-    two_validations, two_resets, two_leaks, two_nestings, two_metrics, two_hooks, two_clocks, two_names,
-    bad_profile, bad_sizing, bad_waiting, bad_locking, bad_mutex, bad_housekeeping, bad_budget, bad_connecting, bad_age, bad_validation, bad_reset,
+    two_validations, two_roles, two_keepalives, two_resets, two_leaks, two_nestings, two_metrics, two_hooks, two_clocks, two_names,
+    bad_profile, bad_sizing, bad_waiting, bad_locking, bad_mutex, bad_housekeeping, bad_budget, bad_connecting, bad_age, bad_validation, bad_role, bad_keepalive, bad_reset,
     bad_leak, bad_nesting, bad_metrics, bad_hook, bad_clock, bad_name,
     wait_on_one_thread, thread_on_one_thread, thread_in_fixed,
     bad_order, only_lifo, near_peek, near_ping, near_state, near_rollback, near_reset, near_deferred, near_start, near_execute, near_classify, near_dial,
     near_interrupter, near_abandon, near_role,
-    no_peek, no_ping, no_state, backoff_without_thread, no_full_reset, no_execute, no_deferred, deferred_script,
+    no_peek, no_ping, no_role, keepalive_without_ping, no_state, backoff_without_thread, no_full_reset, no_execute, no_deferred, deferred_script,
 };
 
 template <class L>
@@ -85,7 +85,7 @@ concept gives_time = std::same_as<T, duration>;
 template <class P>
 inline constexpr bool of_known_family =
     contains_v<family_of<P>, list<family::profile, family::sizing, family::waiting, family::order, family::locking, family::housekeeping, family::budget,
-                                  family::connecting, family::age, family::validation, family::reset, family::leak, family::nesting, family::metrics,
+                                  family::connecting, family::age, family::validation, family::role, family::keepalive, family::reset, family::leak, family::nesting, family::metrics,
                                   family::hooks, family::clock, family::name>>;
 
 template <class P>
@@ -122,6 +122,20 @@ consteval bool fits_connecting() {
     if constexpr (std::is_same_v<kind_of<P>, kind::connect_timeout>) return requires(const P& p) { { p.limit() } noexcept -> gives_time; };
     else if constexpr (std::is_same_v<kind_of<P>, kind::backoff>) return requires(const P& p) { { p.pause(1U, 0.5) } noexcept -> gives_time; };
     else return false;
+}
+
+template <class P>
+consteval bool fits_role() {
+    if constexpr (!requires { { P::checks } -> std::convertible_to<bool>; }) return false;
+    else if constexpr (P::checks) return requires(const P& p) { { p.wanted() } noexcept -> std::same_as<server_role>; };
+    else return true;
+}
+
+template <class P>
+consteval bool fits_keepalive() {
+    if constexpr (!requires { { P::tests } -> std::convertible_to<bool>; }) return false;
+    else if constexpr (P::tests) return requires(const P& p) { { p.every } -> std::convertible_to<duration>; { p.limit() } noexcept -> gives_time; };
+    else return true;
 }
 
 template <class P>
@@ -178,6 +192,8 @@ consteval rule fault_of() {
     else if constexpr (std::is_same_v<F, family::connecting>) return fits_connecting<P>() ? rule::none : rule::bad_connecting;
     else if constexpr (std::is_same_v<F, family::age>) return age_policy<P> || age_off<P> ? rule::none : rule::bad_age;
     else if constexpr (std::is_same_v<F, family::validation>) return validation_policy<P> ? rule::none : rule::bad_validation;
+    else if constexpr (std::is_same_v<F, family::role>) return fits_role<P>() ? rule::none : rule::bad_role;
+    else if constexpr (std::is_same_v<F, family::keepalive>) return fits_keepalive<P>() ? rule::none : rule::bad_keepalive;
     else if constexpr (std::is_same_v<F, family::reset>) return fits_reset<P>() ? rule::none : rule::bad_reset;
     else if constexpr (std::is_same_v<F, family::leak>) return fits_leak<P>() ? rule::none : rule::bad_leak;
     else if constexpr (std::is_same_v<F, family::nesting>) return fits_nesting<P> ? rule::none : rule::bad_nesting;
@@ -262,6 +278,8 @@ consteval rule judge_combination() {
     using keeping = first_of_family_t<family::housekeeping, manual, Chosen>;
     using backed = first_of_family_t<family::housekeeping, default_housekeeping<locking, sizing>, Chosen>;
     using checking = first_of_family_t<family::validation, no_validation, Chosen>;
+    using asking = first_of_family_t<family::role, any_role, Chosen>;
+    using keeping_alive = first_of_family_t<family::keepalive, no_keepalive, Chosen>;
     using cleaning = typename when_of<D, first_of_family_t<family::reset, no_reset, Chosen>>::type;
     if constexpr (!basic_lockable<typename locking::sync::mutex>) return rule::bad_mutex;
     else if constexpr (own_locking<locking> && !std::is_same_v<ordering, lifo> && !std::is_same_v<ordering, fifo>) return rule::bad_order;
@@ -272,6 +290,8 @@ consteval rule judge_combination() {
     else if constexpr (!backed::threads && backs_off<Chosen>) return rule::backoff_without_thread;
     else if constexpr (checking::peeks && !can_peek<D>) return rule::no_peek;
     else if constexpr (checking::pings && !can_ping<D>) return rule::no_ping;
+    else if constexpr (asking::checks && !can_tell_role<D>) return rule::no_role;
+    else if constexpr (keeping_alive::tests && !can_ping<D>) return rule::keepalive_without_ping;
     else if constexpr (cleaning::reads_state && !can_tell_state<D> && !cleaning::resets) return rule::no_state;
     else if constexpr (is_deferred<cleaning> && !can_defer_reset<D>) return rule::no_deferred;
     else if constexpr (is_deferred<cleaning> && cleaning::executes && !can_defer_script<D>) return rule::deferred_script;
@@ -324,6 +344,8 @@ struct verdict {
     static_assert(R != rule::two_connectings, "cenote: two connecting policies of one kind in one pool; keep one connect_timeout and one backoff, see cenote/policy/connecting.hpp");
     static_assert(R != rule::two_ages, "cenote: two age policies of one kind in one pool, or no_age_limit beside another; keep one max_lifetime, idle_timeout and max_uses each, see cenote/policy/age.hpp");
     static_assert(R != rule::two_validations, "cenote: two validation policies in one pool; keep one of no_validation, pre_ping, pre_ping_after and peek_after, see cenote/policy/validation.hpp");
+    static_assert(R != rule::two_roles, "cenote: two role policies in one pool; keep one of any_role and require_role, see cenote/policy/role.hpp");
+    static_assert(R != rule::two_keepalives, "cenote: two keepalive policies in one pool; keep one of no_keepalive and keepalive, see cenote/policy/keepalive.hpp");
     static_assert(R != rule::two_resets, "cenote: two reset policies in one pool; keep one, wrapped in deferred, background or at_return to say when, see cenote/policy/reset.hpp");
     static_assert(R != rule::two_leaks, "cenote: two leak policies in one pool; keep one of no_leak_check and leak_threshold, see cenote/policy/leak.hpp");
     static_assert(R != rule::two_nestings, "cenote: two nesting policies in one pool; keep one of allow_nested, report_nested and forbid_nested, see cenote/policy/nesting.hpp");
@@ -341,6 +363,8 @@ struct verdict {
     static_assert(R != rule::bad_connecting, "cenote: the connecting policy is of neither kind: connect_timeout with `duration limit() const noexcept`, backoff with `duration pause(unsigned, double) const noexcept`, see cenote/policy/connecting.hpp");
     static_assert(R != rule::bad_age, "cenote: the age policy lacks at_checkout, at_return, while_idle or reason; model cenote::age_policy, see cenote/policy/age.hpp");
     static_assert(R != rule::bad_validation, "cenote: the validation policy lacks peeks, pings or `duration limit() const noexcept`; model cenote::validation_policy, see cenote/policy/validation.hpp");
+    static_assert(R != rule::bad_role, "cenote: the role policy lacks `checks`, or checks and lacks `server_role wanted() const noexcept`; write any_role or require_role, see cenote/policy/role.hpp");
+    static_assert(R != rule::bad_keepalive, "cenote: the keepalive policy lacks `tests`, or tests and lacks `every` or `duration limit() const noexcept`; write keepalive or no_keepalive, see cenote/policy/keepalive.hpp");
     static_assert(R != rule::bad_reset, "cenote: the reset policy lacks reads_state, resets or executes; model cenote::reset_what, see cenote/policy/reset.hpp");
     static_assert(R != rule::bad_leak, "cenote: the leak policy lacks `records`, or records and lacks `after` or `needs = facts<holder>`; write leak_threshold or no_leak_check, see cenote/policy/leak.hpp");
     static_assert(R != rule::bad_nesting, "cenote: the nesting policy lacks watches or refuses; write allow_nested, report_nested or forbid_nested, see cenote/policy/nesting.hpp");
@@ -368,6 +392,8 @@ struct verdict {
     static_assert(R != rule::near_role, "cenote: the driver has a member `role` that is not `server_role role(connection&, deadline)`; give it that signature or another name, see cenote/driver.hpp");
     static_assert(R != rule::no_peek, "cenote: peek_after needs a driver with `liveness peek(connection&) noexcept`; add it, or write pre_ping_after or no_validation, see cenote/policy/validation.hpp");
     static_assert(R != rule::no_ping, "cenote: pinging needs a driver with `void ping(connection&, deadline)`; add it, or write peek_after or no_validation, see cenote/policy/validation.hpp");
+    static_assert(R != rule::no_role, "cenote: require_role needs a driver with `server_role role(connection&, deadline)`; add it, or leave the policy out, see cenote/policy/role.hpp");
+    static_assert(R != rule::keepalive_without_ping, "cenote: keepalive needs a driver with `void ping(connection&, deadline)`; add it, or leave the policy out, see cenote/policy/keepalive.hpp");
     static_assert(R != rule::no_state, "cenote: this reset policy needs a driver with `session_state state(connection&) noexcept`; add it, or write reset_always or no_reset, see cenote/policy/reset.hpp");
     static_assert(R != rule::backoff_without_thread, "cenote: backoff is how the background thread rests between attempts to connect, and this pool has none; leave it out, or write background_thread, see cenote/policy/connecting.hpp");
     static_assert(R != rule::no_full_reset, "cenote: reset_always needs a driver with `void reset(connection&, deadline)`; add it, or write reset_if_dirty or no_reset, see cenote/policy/reset.hpp");

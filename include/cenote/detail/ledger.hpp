@@ -48,6 +48,7 @@ protected:
         link* held = nullptr; ///< idle while suspended
         unsigned opening = 0;
         unsigned leaving = 0;
+        unsigned testing = 0; ///< neither idle nor leased: soon idle again
         unsigned pins = 0;
     };
     struct word_box : Sync::word {
@@ -106,7 +107,7 @@ protected:
         unsigned waiting = wish_ && this->empty_locked() ? 1U : 0U;
         if constexpr (waits) waiting += queue_.count;
         unsigned coming = 0;
-        if constexpr (!calm) coming = transit_.opening;
+        if constexpr (!calm) coming = transit_.opening + transit_.testing;
         // What is idle is on its way to somebody who was told to look.
         if (waiting > coming && waiting > coming + this->count_locked()) return true;
         return min_idle != 0 && this->count_locked() + coming < min_idle + waiting;

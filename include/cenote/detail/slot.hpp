@@ -15,7 +15,7 @@
 namespace cenote::detail {
 
 /// What housekeeping is to do with a slot it has been given.
-enum class chore : unsigned char { none, close, rollback, reset, script };
+enum class chore : unsigned char { none, close, rollback, reset, script, test };
 
 /// Carried by slots of pools whose returns can make work.
 struct chore_mark {
@@ -24,9 +24,35 @@ struct chore_mark {
 };
 struct no_chore_mark {};
 
+/// What is known about an open connection that it does not tell itself. Set from any thread, read by who holds the slot.
+enum class doubt : unsigned char {
+    none,
+    suspect, ///< another connection was lost: test this one before its next use
+    invalid, ///< not to be used again
+};
+/// Carried by slots of pools that can be invalidated.
+class doubt_mark {
+public:
+    [[nodiscard]] doubt get() const noexcept { return mark_.load(std::memory_order_relaxed); }
+    void clear() noexcept { mark_.store(doubt::none, std::memory_order_relaxed); }
+    /// Never makes it better.
+    void raise(doubt to) noexcept {
+        for (doubt was = get(); was < to && !mark_.compare_exchange_weak(was, to, std::memory_order_relaxed);) {}
+    }
+    /// Before a test, so that what is raised meanwhile stays.
+    void settle_suspicion() noexcept {
+        doubt was = doubt::suspect;
+        mark_.compare_exchange_strong(was, doubt::none, std::memory_order_relaxed);
+    }
+
+private:
+    std::atomic<doubt> mark_{doubt::none};
+};
+struct no_doubt_mark {};
+
 /// One place for a connection. Threaded by its link; knows its home; carries the facts its pool's policies need. Slots never
 /// move and live as long as the core.
-template <class Home, class Conn, class Facts, class Mark>
+template <class Home, class Conn, class Facts, class Mark, class Doubt>
 struct slot : place_of<Home>::type, Facts {
     slot() noexcept {}
     ~slot() {
@@ -46,6 +72,7 @@ struct slot : place_of<Home>::type, Facts {
         Conn conn; ///< alive while `open`
     };
     [[no_unique_address]] Mark mark{};
+    [[no_unique_address]] Doubt doubt{};
     bool open = false;
     bool rehomed = false; ///< `home` is an afterlife: the pool was closed while this lease was out
 };

@@ -41,6 +41,12 @@ struct last_used {
     void on_return(time_point now) noexcept { used = now; }
 };
 
+/// When the connection was last tested while idle, or opened.
+struct last_tested {
+    time_point tested{};
+    void on_open(const open_event& e) noexcept { tested = e.now; }
+};
+
 /// When the current lease began.
 struct leased_at {
     time_point leased{};

@@ -7,6 +7,7 @@
 #include <cenote/policy/family.hpp>
 #include <cenote/policy/hooks.hpp>
 #include <cenote/policy/housekeeping.hpp>
+#include <cenote/policy/keepalive.hpp>
 #include <cenote/policy/leak.hpp>
 #include <cenote/policy/locking.hpp>
 #include <cenote/policy/metrics.hpp>
@@ -14,6 +15,7 @@
 #include <cenote/policy/nesting.hpp>
 #include <cenote/policy/order.hpp>
 #include <cenote/policy/reset.hpp>
+#include <cenote/policy/role.hpp>
 #include <cenote/policy/sizing.hpp>
 #include <cenote/policy/validation.hpp>
 #include <cenote/policy/waiting.hpp>

@@ -6,9 +6,11 @@
 #include <cenote/detail/shell/budget.hpp>
 #include <cenote/detail/shell/close.hpp>
 #include <cenote/detail/shell/dial.hpp>
+#include <cenote/detail/shell/doubt.hpp>
 #include <cenote/detail/shell/events.hpp>
 #include <cenote/detail/shell/give_back.hpp>
 #include <cenote/detail/shell/inspect.hpp>
+#include <cenote/detail/shell/probe.hpp>
 
 #include <exception>
 #include <optional>
@@ -45,9 +47,13 @@ template <class Core>
     if constexpr (cfg::age::at_checkout) {
         if (const auto why = lifecycle::end_of_life<lifecycle::moment::checkout>(typename cfg::ages{}, c.values(), s, now)) return {fitness::unfit, *why};
     }
+    const doubt held = doubt_of<Core>(s);
+    if (held == doubt::invalid) [[unlikely]] return {fitness::unfit, close_reason::invalidated};
     const auto failed = [&](close_reason why) {
-        if (why == close_reason::validation) tell_validation_failed(c);
-        else tell_reset_failed(c);
+        if (why == close_reason::reset_failed) tell_reset_failed(c);
+        else tell_validation_failed(c);
+        if (why == close_reason::wrong_role) invalidate(c);
+        else if (held == doubt::none) suspect_others(c);
         return finding{fitness::unfit, why};
     };
     if constexpr (cfg::defers_reset) {
@@ -55,6 +61,7 @@ template <class Core>
             const time_point at = Core::sync::now();
             if (b.spent(at)) return {fitness::untested};
             s.pending = false;
+            if (held != doubt::none) s.doubt.settle_suspicion();
             if constexpr (can_peek<driver_type>) {
                 if (c.driver().peek(s.conn) == liveness::dead) return failed(close_reason::validation);
             }
@@ -70,6 +77,12 @@ template <class Core>
     if constexpr (cfg::validation::peeks || cfg::validation::pings) {
         auto&& validation = c.template get<typename cfg::validation>();
         probe test = lifecycle::test_before_use(validation, s, now);
+        if constexpr (cfg::tests_suspects) {
+            if (held == doubt::suspect) [[unlikely]] {
+                s.doubt.settle_suspicion();
+                test = can_ping<driver_type> ? probe::ping : probe::peek;
+            }
+        }
         if constexpr (can_peek<driver_type>) {
             if (test == probe::peek) {
                 const liveness seen = c.driver().peek(s.conn);
@@ -83,9 +96,9 @@ template <class Core>
                 const time_point at = Core::sync::now();
                 if (b.spent(at)) return {fitness::untested};
                 try {
-                    c.driver().ping(s.conn, b.test_by(validation.limit(), at));
+                    ping(c, s.conn, b.test_by(validation.limit(), at));
                 } catch (...) {
-                    return failed(close_reason::validation);
+                    return failed(verdict_in_flight(c));
                 }
             }
         }
@@ -181,7 +194,7 @@ template <class Core>
         }
         if (found->open && !std::exchange(examined, false)) {
             if constexpr (cfg::marks_dials) { // opened for this very acquire: not tested
-                fresh = found->dialled >= began && !owes_reply<Core>(*found);
+                fresh = found->dialled >= began && !owes_reply<Core>(*found) && doubt_of<Core>(*found) == doubt::none;
                 if (fresh) break;
             }
             if constexpr (!cfg::tests_at_checkout) break;

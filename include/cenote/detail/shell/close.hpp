@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cenote/detail/core.hpp>
+#include <cenote/detail/shell/doubt.hpp>
 #include <cenote/detail/shell/events.hpp>
 
 #include <utility>
@@ -136,6 +137,27 @@ void shut(Core& c) {
             rehome(c);
         }
     }
+}
+
+/// Every connection there is ends: what is idle now, what is leased as it comes back. Pools that test nothing at checkout may hand
+/// out once more what is being given back this very moment.
+template <class Core>
+void invalidate([[maybe_unused]] Core& c) noexcept {
+    if constexpr (!Core::cfg::calm) {
+        raise_all(c, doubt::invalid);
+        close_chain_later(c, c.extract([](link& l) noexcept { return doubt_of<Core>(Core::slot_of(l)) == doubt::invalid; }, 0, 0), close_reason::invalidated);
+        c.keeper().poke();
+    }
+}
+
+/// Closes what is idle and named by `pred`, down to `min_idle` and `min`. How many.
+template <class Core, class Pred>
+unsigned trim(Core& c, Pred&& pred) noexcept {
+    link* out = c.extract([&](link& l) noexcept { return static_cast<bool>(pred(Core::slot_of(l).conn)); }, c.min_idle(), c.min());
+    unsigned n = 0;
+    for (const link* l = out; l != nullptr; l = l->next) ++n;
+    close_chain_later(c, out, close_reason::idle);
+    return n;
 }
 
 } // namespace cenote::detail::shell

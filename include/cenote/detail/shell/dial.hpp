@@ -4,6 +4,7 @@
 #include <cenote/detail/core.hpp>
 #include <cenote/detail/shell/close.hpp>
 #include <cenote/detail/shell/events.hpp>
+#include <cenote/detail/shell/probe.hpp>
 
 #include <exception>
 #include <memory>
@@ -90,6 +91,7 @@ template <class Core>
 [[nodiscard]] dialled dial(Core& c, typename Core::slot_type& s, deadline by) noexcept {
     dialled out;
     const time_point began = Core::sync::now();
+    if constexpr (!Core::cfg::calm) s.doubt.clear(); // before it is opened: what is held against it from now on stays
     try {
         ::new (static_cast<void*>(&s.conn)) typename Core::connection_type(c.driver().open(by));
     } catch (...) {
@@ -104,6 +106,15 @@ template <class Core>
     const duration took = ended - began;
     if constexpr (Core::cfg::marks_dials) s.dialled = ended;
     tell_opened(c, {took});
+    if constexpr (Core::cfg::role::checks) {
+        try {
+            ask_role(c, s.conn, by);
+        } catch (...) {
+            note_failure(c, std::current_exception(), took, out);
+            end_connection(c, s, close_reason::wrong_role);
+            return out;
+        }
+    }
     if constexpr (has_hook<on_connect, Core>) {
         try {
             run_hooks<on_connect>(c, s.conn);

@@ -4,8 +4,10 @@
 #include <cenote/detail/core.hpp>
 #include <cenote/detail/lifecycle.hpp>
 #include <cenote/detail/shell/close.hpp>
+#include <cenote/detail/shell/doubt.hpp>
 #include <cenote/detail/shell/events.hpp>
 #include <cenote/detail/shell/inspect.hpp>
+#include <cenote/detail/shell/probe.hpp>
 
 #include <utility>
 
@@ -39,7 +41,8 @@ template <class Core>
             }
             break;
         case chore::none:
-        case chore::close: break;
+        case chore::close:
+        case chore::test: break;
         }
     } catch (...) {
         tell_reset_failed(c);
@@ -89,7 +92,36 @@ void clean_later(Core& c, typename Core::slot_type& s, chore what) noexcept {
     close_in_place(c, s, close_reason::shutdown);
 }
 
-/// Housekeeping's half of close_later() and of clean_later(). The core may be gone afterwards.
+/// Tests a connection that was borrowed from the idle ones, gives it back or closes it. The core may be gone afterwards.
+template <class Core>
+void keep_alive(Core& c, typename Core::slot_type& s) noexcept {
+    const deadline by = deadline::after(c.template get<typename Core::cfg::keepalive>().limit(), Core::sync::now());
+    const doubt held = doubt_of<Core>(s);
+    close_reason why = close_reason::invalidated;
+    bool usable = held != doubt::invalid;
+    if (usable) {
+        s.doubt.settle_suspicion();
+        try {
+            if constexpr (Core::cfg::defers_reset) {
+                if (std::exchange(s.pending, false)) c.driver().reset_finish(s.conn, by); // the answer shows that it lives
+            }
+            ping(c, s.conn, by);
+            s.tested = c.age_now();
+            usable = doubt_of<Core>(s) != doubt::invalid;
+        } catch (...) {
+            usable = false;
+            why = verdict_in_flight(c);
+            tell_validation_failed(c);
+            if (why == close_reason::wrong_role) invalidate(c);
+            else if (held == doubt::none) suspect_others(c);
+        }
+    }
+    if (!usable) c.leave_tested();
+    else if (c.give_tested(s, c.waiting()) == fate::kept) return;
+    close_in_place(c, s, usable ? excess_reason(c) : why);
+}
+
+/// Housekeeping's half of close_later(), clean_later() and test_later(). The core may be gone afterwards.
 template <class Core>
 void do_chore(Core& c, typename Core::slot_type& s) noexcept {
     if constexpr (Core::has_chores) {
@@ -98,13 +130,20 @@ void do_chore(Core& c, typename Core::slot_type& s) noexcept {
             close_in_place(c, s, mark.why);
             return;
         }
+        if constexpr (Core::cfg::keepalive::tests) {
+            if (mark.what == chore::test) {
+                keep_alive(c, s);
+                return;
+            }
+        }
         if constexpr (Core::cfg::resets) {
             const duration limit = c.template get<typename Core::cfg::reset>().timeout;
             const bool ok = clean(c, s, mark.what, deadline::after(limit, Core::sync::now()));
             c.count_resetting(-1);
-            if (ok && c.give(s, c.waiting()) == fate::kept) return;
-            if (!ok) c.leave();
-            close_in_place(c, s, ok ? excess_reason(c) : close_reason::reset_failed);
+            const bool usable = ok && doubt_of<Core>(s) != doubt::invalid;
+            if (usable && c.give(s, c.waiting()) == fate::kept) return;
+            if (!usable) c.leave();
+            close_in_place(c, s, usable ? excess_reason(c) : ok ? close_reason::invalidated : close_reason::reset_failed);
         }
     }
 }
@@ -186,6 +225,7 @@ void give_back_checked(typename Core::slot_type& s) noexcept {
     if constexpr (cfg::resets) {
         const session_state state = state_of(c, s.conn);
         dirty = lifecycle::is_dirty(state);
+        if (state == session_state::unknown && doubt_of<Core>(s) == doubt::none) suspect_others(c); // its holder met with something
         what = c.template get<typename cfg::reset>().what.choose(state);
         if constexpr (!can_rollback<typename Core::driver_type> && !can_reset<typename Core::driver_type> && !cfg::defers_reset) {
             if (dirty) what = cleanup::close; // nobody can clean it
@@ -198,6 +238,11 @@ void give_back_checked(typename Core::slot_type& s) noexcept {
     if (!usable) {
         c.leave();
         close_later(c, s, close_reason::broken);
+        return;
+    }
+    if (doubt_of<Core>(s) == doubt::invalid) [[unlikely]] {
+        c.leave();
+        close_later(c, s, close_reason::invalidated);
         return;
     }
     if constexpr (cfg::age::at_return) {
@@ -217,15 +262,21 @@ inline void give_back(typename Core::slot_type& s) noexcept {
         give_back_checked<Core>(s);
     } else if constexpr (Core::cfg::calm) {
         (void)s.home->push(s); // a calm set takes everything
+    } else if (doubt_of<Core>(s) == doubt::invalid) [[unlikely]] {
+        Core& c = Core::of(s);
+        c.leave();
+        close_later(c, s, close_reason::invalidated);
     } else {
         settle(Core::of(s), s);
     }
 }
 
-/// Ends a lease whose connection nobody may use again.
+/// Ends a lease whose connection nobody may use again; what became of it may tell something of the others.
 template <class Core>
-void discard(typename Core::slot_type& s) noexcept {
+void discard(typename Core::slot_type& s, error_class because = error_class::other) noexcept {
     Core& c = Core::of(s);
+    if (because == error_class::wrong_role) invalidate(c);
+    else if (because == error_class::disconnected && doubt_of<Core>(s) == doubt::none) suspect_others(c);
     note_end(c, s, return_time(c), false);
     c.leave();
     if constexpr (Core::cfg::threads) close_later(c, s, close_reason::discarded);

@@ -103,7 +103,7 @@ template <class Core>
     out.max = now.max;
     const unsigned others = now.idle + now.opening + now.leaving;
     const unsigned busy = now.used > others ? now.used - others : 0;
-    out.resetting = std::min(c.resetting(), busy);
+    out.resetting = std::min(c.resetting() + now.testing, busy);
     out.used = busy - out.resetting;
     if constexpr (Core::cfg::counts_leases) {
         c.slots().each([&](typename Core::slot_type& s) { out.leases += s.leases.load(std::memory_order_relaxed); });

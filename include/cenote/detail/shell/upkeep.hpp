@@ -28,6 +28,24 @@ void retire_idle(Core& c, time_point now) noexcept {
     }
 }
 
+/// Has idle connections tested whose time has come, two at once at most: the rest when these are done.
+template <class Core>
+void test_idle(Core& c, time_point now) noexcept {
+    auto&& policy = c.template get<typename Core::cfg::keepalive>();
+    const auto due = [&](link& l) noexcept { return policy.due(Core::slot_of(l)) <= now; };
+    for (int i = 0; i < 2; ++i) {
+        link* const l = c.borrow(due);
+        if (l == nullptr) return;
+        typename Core::slot_type& s = Core::slot_of(*l);
+        s.mark = {chore::test, close_reason::validation};
+        auto keeper = c.hold_keeper();
+        if (!keeper->post(s, [&c]() noexcept { c.call_first(); })) {
+            if (c.give_tested(s, c.waiting()) == fate::excess) close_in_place(c, s, excess_reason(c));
+            return;
+        }
+    }
+}
+
 /// How often to look even if nothing known is due: what becomes idle or leased later is not known now.
 template <class Core>
 [[nodiscard]] duration scan_period(Core& c) noexcept {
@@ -37,6 +55,7 @@ template <class Core>
     };
     [&]<class... A>(list<A...>) { (shorten(c.template get<A>()), ...); }(typename Core::cfg::ages{});
     shorten(c.template get<typename Core::cfg::leak>());
+    if constexpr (Core::cfg::keepalive::tests) period = std::min(period, duration{c.template get<typename Core::cfg::keepalive>().every});
     if (c.min() != 0 || c.min_idle() != 0) period = std::min(period, duration{std::chrono::seconds{1}});
     return std::max(period, duration{std::chrono::milliseconds{10}});
 }
@@ -51,6 +70,13 @@ time_point scan(Core& c, time_point now) noexcept {
         retire_idle<true>(c, now);
         c.each_idle([&](link& l) noexcept { next = std::min(next, lifecycle::next_due(typename cfg::ages{}, c.values(), Core::slot_of(l))); });
         if (next <= now) next = deadline::after(scan_period(c), now).at(); // what is spared for min_idle stays due
+    }
+    if constexpr (cfg::keepalive::tests) {
+        test_idle(c, now);
+        auto&& policy = c.template get<typename cfg::keepalive>();
+        time_point test = time_point::max();
+        c.each_idle([&](link& l) noexcept { test = std::min(test, policy.due(Core::slot_of(l))); });
+        next = std::min(next, std::max(test, deadline::after(std::chrono::milliseconds{1}, now).at()));
     }
     if constexpr (cfg::leak::records) next = std::min(next, report_leaks(c, now));
     if constexpr (cfg::threads) {
