@@ -58,6 +58,16 @@ struct close_report {
     std::vector<lease_info> holders; ///< who holds them, oldest first; only with `leak_threshold`
 };
 
+/// What warm_up() has come to.
+struct warm_report {
+    bool ready = false;  ///< as many are open as were asked for
+    unsigned open = 0;   ///< how many are
+    duration took{};
+    failure why{};       ///< if not ready: errc::connect_timeout, connect_failed, …, with the last connect error
+
+    [[nodiscard]] explicit operator bool() const noexcept { return ready; }
+};
+
 /// What inspect() sees.
 struct inspection {
     unsigned leased = 0;             ///< how many leases are out
@@ -258,6 +268,47 @@ public:
             }
             detail::shell::close_chain(c, c.extract_surplus(), close_reason::overflow);
             c.keeper().poke();
+        }
+    }
+
+    /// Opens connections until `n` are open, `max_dials` at a time (`manual`: this thread, one after the other), and waits for that until
+    /// `d`. Those that are open already count; several calls at once share the work.
+    ///
+    /// Default  30 s.
+    /// Errors   std::invalid_argument unless 1 ≤ n ≤ max. All else is in the report: out of time, closed, or an attempt that failed for
+    ///          a reason that will not pass by itself (wrong password; those that may are tried again with backoff).
+    /// With     `idle_timeout` and trim() close what lies idle as always: `min_idle` keeps it.
+    warm_report warm_up(unsigned n, deadline d = deadline::in(std::chrono::seconds{30})) {
+        warm_report out;
+        if constexpr (sound) {
+            core_type& c = core();
+            const auto most = c.count().max;
+            if (n < 1 || n > most) detail::bad_value("warm_up(n)", n, "must be 1 to max, which is " + std::to_string(most));
+            const time_point began = core_type::sync::now();
+            if constexpr (core_type::cfg::threads) {
+                c.keeper().start();
+                c.begin_warming(n);
+            }
+            const errc why = detail::shell::warm(c, n, d);
+            if constexpr (core_type::cfg::threads) c.end_warming();
+            out.took = core_type::sync::now() - began;
+            out.ready = why == errc{};
+            out.open = detail::shell::open_now(c);
+            if (!out.ready) out.why = detail::shell::explain(c, why, out.took, {});
+        }
+        return out;
+    }
+
+    /// Whether the pool can be expected to serve: it is open, at least `min` and `min_idle` connections are there, and the last attempt
+    /// to open one, if there was any, succeeded. For readiness probes; opens nothing.
+    [[nodiscard]] bool ready() const noexcept {
+        if constexpr (sound) {
+            core_type& c = core();
+            if (c.is_closed() || detail::shell::open_now(c) < std::max(c.min(), c.min_idle())) return false;
+            if constexpr (core_type::keeps_log) return c.log().failures() == 0;
+            else return true;
+        } else {
+            return false;
         }
     }
 

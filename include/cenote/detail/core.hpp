@@ -45,8 +45,10 @@ template <class Sync>
 class connect_log {
 public:
     void failed(std::shared_ptr<const connect_error> e) noexcept {
+        const bool final = !is_retryable(e->kind);
         mutex_.lock();
         last_.swap(e);
+        final_ = final;
         ++failures_;
         mutex_.unlock();
     }
@@ -54,6 +56,7 @@ public:
         std::shared_ptr<const connect_error> gone;
         mutex_.lock();
         last_.swap(gone);
+        final_ = false;
         failures_ = 0;
         mutex_.unlock();
     }
@@ -70,10 +73,19 @@ public:
         return n;
     }
 
+    /// Whether the last attempt failed for a reason that will not pass by itself.
+    [[nodiscard]] bool hopeless() noexcept {
+        mutex_.lock();
+        const bool yes = final_;
+        mutex_.unlock();
+        return yes;
+    }
+
 private:
     typename Sync::mutex mutex_;
     std::shared_ptr<const connect_error> last_;
     unsigned failures_ = 0;
+    bool final_ = false;
 };
 
 /// A part that this pool does not have. Distinct types, so that none takes a byte.

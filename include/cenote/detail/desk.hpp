@@ -230,6 +230,23 @@ public:
         return l;
     }
 
+    /// Until end_warming() `n` connections are wanted. Several may want so at once: the greatest number counts until all have ended.
+    void begin_warming(unsigned n) noexcept
+        requires(!calm)
+    {
+        this->lock();
+        ++transit_.warmers;
+        if (transit_.warm < n) transit_.warm = n;
+        this->unlock();
+    }
+    void end_warming() noexcept
+        requires(!calm)
+    {
+        this->lock();
+        if (--transit_.warmers == 0) transit_.warm = 0;
+        this->unlock();
+    }
+
     [[nodiscard]] bool wanted(unsigned min, unsigned min_idle) noexcept {
         this->lock();
         const bool yes = wants_dial(min, min_idle);

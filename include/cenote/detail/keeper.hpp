@@ -110,6 +110,19 @@ public:
         wake_one();
     }
 
+    /// How many dials have ended. Waits until it is no longer `seen`, or until `until`.
+    [[nodiscard]] unsigned await_dial(unsigned seen, time_point until) noexcept {
+        std::unique_lock lock{mutex_};
+        const auto changed = [&] { return dials_ended_ != seen || stop_; };
+        if (until == time_point::max()) gone_.wait(lock, changed);
+        else gone_.wait_until(lock, until, changed);
+        return dials_ended_;
+    }
+    [[nodiscard]] unsigned dials_ended() noexcept {
+        const std::scoped_lock lock{mutex_};
+        return dials_ended_;
+    }
+
     /// The pool is going: nothing new is begun, what was posted is done. Waits for that up to `patience`; workers that are not done
     /// by then go on by themselves, each kept in a core by its permit or pin.
     void stop() noexcept {
@@ -192,7 +205,11 @@ private:
                 if (!dialled) core_->let_go();
                 lock.lock();
                 --dialling_;
-                if (dialled) dial_wanted_ = true;
+                if (dialled) {
+                    dial_wanted_ = true;
+                    ++dials_ended_;
+                    gone_.notify_all();
+                }
             } else if (now() >= scan_at_) {
                 scan_at_ = time_point::max(); // nobody else scans meanwhile
                 core_->pin();
@@ -217,7 +234,7 @@ private:
 
     std::mutex mutex_;
     std::condition_variable changed_; ///< something to do, or stop
-    std::condition_variable gone_;    ///< a worker ended
+    std::condition_variable gone_;    ///< a worker ended, or a dial did
     Core* core_;
     chore_list chores_;
     std::vector<std::shared_ptr<worker>> workers_;
@@ -226,6 +243,7 @@ private:
     unsigned max_dials_;
     unsigned parked_ = 0;
     unsigned dialling_ = 0;
+    unsigned dials_ended_ = 0;
     duration patience_;
     bool dial_wanted_ = false;
     bool stop_ = false;

@@ -50,6 +50,8 @@ protected:
         unsigned leaving = 0;
         unsigned testing = 0; ///< neither idle nor leased: soon idle again
         unsigned pins = 0;
+        unsigned warm = 0;    ///< how many those who warm the pool up want open
+        unsigned warmers = 0;
     };
     struct word_box : Sync::word {
         word_box() noexcept : Sync::word{0} {}
@@ -103,6 +105,7 @@ protected:
 
     [[nodiscard]] bool wants_dial(unsigned min, unsigned min_idle) noexcept {
         if (gate_ != gate::open || used_ >= max()) return false;
+        if constexpr (!calm) min = min < transit_.warm ? transit_.warm : min;
         if (staying() < min) return true;
         unsigned waiting = wish_ && this->empty_locked() ? 1U : 0U;
         if constexpr (waits) waiting += queue_.count;

@@ -6,6 +6,7 @@
 #include <cenote/detail/shell/close.hpp>
 #include <cenote/detail/shell/dial.hpp>
 #include <cenote/detail/shell/inspect.hpp>
+#include <cenote/detail/shell/warm_up.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -92,14 +93,7 @@ time_point maintain(Core& c, time_point now) noexcept {
     const time_point next = scan(c, now);
     run_chores(c); // what the scan found
     if constexpr (!Core::cfg::threads && !Core::cfg::embedded) {
-        while (link* const l = c.demand(c.min(), c.min_idle())) {
-            typename Core::slot_type& s = Core::slot_of(*l);
-            if (!dial(c, s, deadline::after(c.connect_limit(), Core::sync::now())).ok) {
-                after_retire(&c, c.retire_unopened(s), c.hold_keeper());
-                break;
-            }
-            if (c.give_opened(s, c.waiting()) == fate::excess) close_in_place(c, s, excess_reason(c));
-        }
+        while (c.wanted(c.min(), c.min_idle()) && dial_wanted(c, c.min(), c.min_idle(), deadline::never()) == errc{}) {}
     }
     return next;
 }
