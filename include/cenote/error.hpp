@@ -26,6 +26,7 @@ enum class errc {
     pool_suspended,      ///< suspended, and the policy is not to wait
     connect_failed,      ///< opening a connection failed
     connect_timeout,     ///< opening a connection did not end in time
+    breaker_open,        ///< connecting has failed so often that nobody is made to wait for it
     validation_failed,   ///< the budget ended while connections failed their test one after the other
     hook_failed,         ///< an on_connect or on_acquire hook threw (noexcept forms only; the throwing ones let it through)
     nested_acquire,      ///< this thread holds a lease of this pool already
@@ -46,6 +47,7 @@ public:
         case errc::pool_suspended: return "pool suspended and the policy is not to wait";
         case errc::connect_failed: return "connect failed";
         case errc::connect_timeout: return "connection timeout";
+        case errc::breaker_open: return "breaker open: connecting fails again and again";
         case errc::validation_failed: return "validation failed: no connection passed its test in time";
         case errc::hook_failed: return "hook failed";
         case errc::nested_acquire: return "nested acquire: this thread already holds a lease of this pool";

@@ -38,7 +38,7 @@ struct resolve {
     using reset = typename when_of<D, first_of_family_t<family::reset, default_reset<D>, chosen>>::type;
 
     using defaults = join_t<list<sizing, waiting, lifo, locking, keeping, acquire_timeout, connect_timeout>,
-                            std::conditional_t<keeping::threads, list<backoff>, list<>>,
+                            std::conditional_t<keeping::threads, list<backoff, breaker>, list<>>,
                             list<max_lifetime, idle_timeout, default_validation<D>, any_role, no_keepalive, no_leak_check, allow_nested, clock::coarse, unnamed>>;
     /// A family that a profile switches off stays off but for what is named.
     using fallbacks = undisplaced_t<join_t<chosen, typename from_profile<list<P...>>::type>, defaults>;

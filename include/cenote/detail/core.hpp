@@ -184,6 +184,35 @@ public:
             return rest;
         }(typename cfg::template many<family::connecting>{});
     }
+    /// After how many failures in a row those who wait are told; 0: never.
+    [[nodiscard]] unsigned connect_attempts() const noexcept {
+        return [&]<class... C>(list<C...>) {
+            unsigned n = 0;
+            ([&] {
+                if constexpr (std::is_same_v<kind_of<C>, kind::backoff> && requires(const C& p) { { p.attempts } -> std::convertible_to<unsigned>; }) n = values_.template get<C>().attempts;
+            }(), ...);
+            return n;
+        }(typename cfg::template many<family::connecting>{});
+    }
+    /// After how many nobody is made to wait any more; 0: never.
+    [[nodiscard]] unsigned breaks_after() const noexcept {
+        return [&]<class... C>(list<C...>) {
+            unsigned n = 0;
+            ([&] {
+                if constexpr (std::is_same_v<kind_of<C>, kind::breaker>) n = values_.template get<C>().limit();
+            }(), ...);
+            return n;
+        }(typename cfg::template many<family::connecting>{});
+    }
+    /// The breaker is open, and nothing is out that could come back.
+    [[nodiscard]] bool fails_fast() noexcept {
+        if constexpr (cfg::threads) {
+            const unsigned limit = breaks_after();
+            return limit != 0 && log_.failures() >= limit && this->barren();
+        } else {
+            return false;
+        }
+    }
     [[nodiscard]] auto& keeper() noexcept {
         if constexpr (cfg::threads) return *keeper_;
         else return keeper_;

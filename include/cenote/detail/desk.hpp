@@ -254,6 +254,17 @@ public:
         return yes;
     }
 
+    /// Nothing is idle, leased or tested: only what is being opened could serve anybody. Says that somebody wanted one.
+    [[nodiscard]] bool barren() noexcept
+        requires(!calm)
+    {
+        this->lock();
+        const bool yes = gate_ == gate::open && staying() == transit_.opening;
+        if (yes) wish_ = true;
+        this->unlock();
+        return yes;
+    }
+
     /// Everybody who waits now is refused. Whoever comes meanwhile is not: it may have learned of the reason already.
     void refuse_all(errc why) noexcept {
         if constexpr (waits) {

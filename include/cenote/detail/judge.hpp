@@ -25,7 +25,7 @@ enum class rule {
     wait_on_one_thread, thread_on_one_thread, thread_in_fixed,
     bad_order, only_lifo, near_peek, near_ping, near_state, near_rollback, near_reset, near_deferred, near_start, near_execute, near_classify, near_dial,
     near_interrupter, near_abandon, near_role,
-    no_peek, no_ping, no_role, keepalive_without_ping, no_state, backoff_without_thread, no_full_reset, no_execute, no_deferred, deferred_script,
+    no_peek, no_ping, no_role, keepalive_without_ping, no_state, backoff_without_thread, breaker_without_thread, no_full_reset, no_execute, no_deferred, deferred_script,
 };
 
 template <class L>
@@ -121,6 +121,7 @@ template <class P>
 consteval bool fits_connecting() {
     if constexpr (std::is_same_v<kind_of<P>, kind::connect_timeout>) return requires(const P& p) { { p.limit() } noexcept -> gives_time; };
     else if constexpr (std::is_same_v<kind_of<P>, kind::backoff>) return requires(const P& p) { { p.pause(1U, 0.5) } noexcept -> gives_time; };
+    else if constexpr (std::is_same_v<kind_of<P>, kind::breaker>) return requires(const P& p) { { p.limit() } noexcept -> std::same_as<unsigned>; };
     else return false;
 }
 
@@ -258,6 +259,11 @@ inline constexpr bool backs_off = false;
 template <class... P>
 inline constexpr bool backs_off<list<P...>> = (std::is_same_v<kind_of<P>, kind::backoff> || ...);
 
+template <class L>
+inline constexpr bool breaks = false;
+template <class... P>
+inline constexpr bool breaks<list<P...>> = ((std::is_same_v<kind_of<P>, kind::breaker> && !std::is_same_v<P, no_breaker>) || ...);
+
 /// Locking policies of cenote's, whose idle sets know two orders.
 template <class L>
 inline constexpr bool own_locking = std::is_same_v<L, single_threaded>;
@@ -288,6 +294,7 @@ consteval rule judge_combination() {
     else if constexpr (!locking::threads && keeping::threads) return rule::thread_on_one_thread;
     else if constexpr (sizing::embedded != 0 && keeping::threads) return rule::thread_in_fixed;
     else if constexpr (!backed::threads && backs_off<Chosen>) return rule::backoff_without_thread;
+    else if constexpr (!backed::threads && breaks<Chosen>) return rule::breaker_without_thread;
     else if constexpr (checking::peeks && !can_peek<D>) return rule::no_peek;
     else if constexpr (checking::pings && !can_ping<D>) return rule::no_ping;
     else if constexpr (asking::checks && !can_tell_role<D>) return rule::no_role;
@@ -341,7 +348,7 @@ struct verdict {
     static_assert(R != rule::two_lockings, "cenote: two locking policies in one pool; keep one of single_threaded and with_mutex, see cenote/policy/locking.hpp");
     static_assert(R != rule::two_housekeepings, "cenote: two housekeeping policies in one pool; keep one of background_thread and manual, see cenote/policy/housekeeping.hpp");
     static_assert(R != rule::two_budgets, "cenote: two acquire budgets in one pool; keep one of acquire_timeout and no_acquire_timeout, see cenote/policy/waiting.hpp");
-    static_assert(R != rule::two_connectings, "cenote: two connecting policies of one kind in one pool; keep one connect_timeout and one backoff, see cenote/policy/connecting.hpp");
+    static_assert(R != rule::two_connectings, "cenote: two connecting policies of one kind in one pool; keep one connect_timeout, one backoff and one breaker, see cenote/policy/connecting.hpp");
     static_assert(R != rule::two_ages, "cenote: two age policies of one kind in one pool, or no_age_limit beside another; keep one max_lifetime, idle_timeout and max_uses each, see cenote/policy/age.hpp");
     static_assert(R != rule::two_validations, "cenote: two validation policies in one pool; keep one of no_validation, pre_ping, pre_ping_after and peek_after, see cenote/policy/validation.hpp");
     static_assert(R != rule::two_roles, "cenote: two role policies in one pool; keep one of any_role and require_role, see cenote/policy/role.hpp");
@@ -360,7 +367,7 @@ struct verdict {
     static_assert(R != rule::bad_mutex, "cenote: with_mutex<M> needs M to have lock() and unlock(); take std::mutex or a type like it, see cenote/policy/locking.hpp");
     static_assert(R != rule::bad_housekeeping, "cenote: the housekeeping policy lacks `threads`, or has threads and lacks max_dials or patience; write background_thread or manual, see cenote/policy/housekeeping.hpp");
     static_assert(R != rule::bad_budget, "cenote: the budget policy lacks `duration budget() const noexcept`; write acquire_timeout or no_acquire_timeout, see cenote/policy/waiting.hpp");
-    static_assert(R != rule::bad_connecting, "cenote: the connecting policy is of neither kind: connect_timeout with `duration limit() const noexcept`, backoff with `duration pause(unsigned, double) const noexcept`, see cenote/policy/connecting.hpp");
+    static_assert(R != rule::bad_connecting, "cenote: the connecting policy is of no known kind: connect_timeout with `duration limit() const noexcept`, backoff with `duration pause(unsigned, double) const noexcept`, breaker with `unsigned limit() const noexcept`, see cenote/policy/connecting.hpp");
     static_assert(R != rule::bad_age, "cenote: the age policy lacks at_checkout, at_return, while_idle or reason; model cenote::age_policy, see cenote/policy/age.hpp");
     static_assert(R != rule::bad_validation, "cenote: the validation policy lacks peeks, pings or `duration limit() const noexcept`; model cenote::validation_policy, see cenote/policy/validation.hpp");
     static_assert(R != rule::bad_role, "cenote: the role policy lacks `checks`, or checks and lacks `server_role wanted() const noexcept`; write any_role or require_role, see cenote/policy/role.hpp");
@@ -396,6 +403,7 @@ struct verdict {
     static_assert(R != rule::keepalive_without_ping, "cenote: keepalive needs a driver with `void ping(connection&, deadline)`; add it, or leave the policy out, see cenote/policy/keepalive.hpp");
     static_assert(R != rule::no_state, "cenote: this reset policy needs a driver with `session_state state(connection&) noexcept`; add it, or write reset_always or no_reset, see cenote/policy/reset.hpp");
     static_assert(R != rule::backoff_without_thread, "cenote: backoff is how the background thread rests between attempts to connect, and this pool has none; leave it out, or write background_thread, see cenote/policy/connecting.hpp");
+    static_assert(R != rule::breaker_without_thread, "cenote: breaker stops acquires from waiting for the background thread's attempts to connect, and this pool has none; leave it out, or write background_thread, see cenote/policy/connecting.hpp");
     static_assert(R != rule::no_full_reset, "cenote: reset_always needs a driver with `void reset(connection&, deadline)`; add it, or write reset_if_dirty or no_reset, see cenote/policy/reset.hpp");
     static_assert(R != rule::no_execute, "cenote: reset_with needs a driver with `void execute(connection&, std::string_view, deadline)`; add it, or write another reset, see cenote/policy/reset.hpp");
     static_assert(R != rule::no_deferred, "cenote: deferred needs a driver with reset_start and reset_finish; add them, or write background or at_return, see cenote/policy/reset.hpp");

@@ -187,12 +187,13 @@ private:
                 lock.lock();
             } else if (stop_) {
                 break;
-            } else if (dial_wanted_ && dialling_ < max_dials_ && now() >= dial_at_) {
+            } else if (dial_wanted_ && dialling_ < allowed_ && now() >= dial_at_) {
                 ensure_spare();
                 dial_wanted_ = false; // before the core is asked, so that no poke meanwhile is lost
                 ++dialling_;
                 core_->pin();
                 lock.unlock();
+                bool failed = false;
                 const bool dialled = core_->keep_dial([&]() noexcept { // has a permit now; there may be need for one more
                     core_->let_go();
                     const std::scoped_lock again{mutex_};
@@ -201,6 +202,7 @@ private:
                 }, [&](time_point not_before) noexcept { // while it still has it
                     const std::scoped_lock again{mutex_};
                     dial_at_ = not_before;
+                    failed = true;
                 });
                 if (!dialled) core_->let_go();
                 lock.lock();
@@ -208,6 +210,7 @@ private:
                 if (dialled) {
                     dial_wanted_ = true;
                     ++dials_ended_;
+                    allowed_ = failed ? 1 : std::min(allowed_ * 2, max_dials_);
                     gone_.notify_all();
                 }
             } else if (now() >= scan_at_) {
@@ -221,7 +224,7 @@ private:
                 wake_one();
             } else {
                 ++parked_;
-                const time_point until = dial_wanted_ && dialling_ < max_dials_ && dial_at_ < scan_at_ ? dial_at_ : scan_at_;
+                const time_point until = dial_wanted_ && dialling_ < allowed_ && dial_at_ < scan_at_ ? dial_at_ : scan_at_;
                 if (until == time_point::max()) changed_.wait(lock);
                 else changed_.wait_until(lock, until);
                 --parked_;
@@ -241,6 +244,7 @@ private:
     time_point scan_at_ = time_point::min();
     time_point dial_at_ = time_point::min(); ///< backoff: not before
     unsigned max_dials_;
+    unsigned allowed_ = max_dials_; ///< one after a failure, then twice as many with each success
     unsigned parked_ = 0;
     unsigned dialling_ = 0;
     unsigned dials_ended_ = 0;

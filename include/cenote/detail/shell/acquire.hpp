@@ -177,6 +177,10 @@ template <class Core>
     };
     if constexpr (cfg::threads) {
         start_keeper(c);
+        if (found == nullptr && c.fails_fast()) {
+            poke();
+            return refuse(c, b, errc::breaker_open, duration::zero());
+        }
     }
     errc why = errc::acquire_timeout;
     bool rejected = found != nullptr;

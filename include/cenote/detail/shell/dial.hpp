@@ -149,8 +149,10 @@ bool dial_for_waiters(Core& c, auto&& entered, auto&& pause) noexcept {
     }
     if constexpr (Core::cfg::threads) {
         const double fraction = static_cast<double>(c.random()) / 4294967296.0;
-        pause(deadline::after(c.backoff_pause(c.log().failures(), fraction), clock::steady::now()).at());
-        if (!d.retryable) c.refuse_all(d.why);
+        const unsigned failures = c.log().failures(), attempts = c.connect_attempts();
+        pause(deadline::after(c.backoff_pause(failures, fraction), clock::steady::now()).at());
+        if (!d.retryable || (attempts != 0 && failures >= attempts)) c.refuse_all(d.why);
+        else if (c.fails_fast()) c.refuse_all(errc::breaker_open);
     }
     after_retire(&c, c.retire_unopened(s), keeper);
     return true;
