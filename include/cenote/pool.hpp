@@ -54,6 +54,7 @@ struct handle_type<Core> {
 /// What close() leaves behind.
 struct close_report {
     bool drained = false;            ///< every lease came back and every connection is closed
+    unsigned cut = 0;                ///< leases that were still out at the deadline and were severed
     unsigned still_out = 0;          ///< connections that are still leased, being opened or cleaned
     std::vector<lease_info> holders; ///< who holds them, oldest first; only with `leak_threshold`
 };
@@ -359,7 +360,7 @@ public:
     }
 
     /// Ends the pool: refuses new acquires, wakes those who wait with errc::pool_closed, closes what is idle, waits until `d` for
-    /// leases to come back, and says who still holds. What comes back later is closed then (`profile::bare`: with the pool). May be called again, and by several threads.
+    /// leases to come back, cuts those that have not (`cut_at_close`), and says who still holds. What comes back later is closed then (`profile::bare`: with the pool). May be called again, and by several threads.
     ///
     /// Default  10 s. A `single_threaded` pool cannot wait: nobody else could give anything back.
     close_report close(deadline d = deadline::in(std::chrono::seconds{10})) {
@@ -369,6 +370,15 @@ public:
             detail::shell::shut(c);
             if constexpr (core_type::cfg::calm || !core_type::cfg::locking::threads) out.drained = c.count().used == 0;
             else out.drained = c.drained(d.at());
+            if constexpr (core_type::cfg::keeps_tokens) {
+                if (!out.drained) {
+                    const duration grace = c.template get<typename core_type::cfg::cutting>().grace;
+                    const deadline by = deadline::after(grace, core_type::sync::now());
+                    const auto left = c.count();
+                    out.cut = std::min(detail::shell::sever_all(c, by), left.used - left.idle - left.opening - left.leaving);
+                    out.drained = c.drained(by.at());
+                }
+            }
             if (!out.drained) {
                 const auto left = c.count();
                 out.still_out = left.used - left.leaving;

@@ -17,6 +17,9 @@ namespace cenote::detail {
 template <class D>
 using default_validation = std::conditional_t<can_peek<D>, peek_after, std::conditional_t<can_ping<D>, pre_ping_after, no_validation>>;
 
+template <class D, class Locking, class Sizing>
+using default_cutting = std::conditional_t<can_interrupt<D> && Locking::threads && Sizing::embedded == 0, cut_at_close, never_cut>;
+
 template <class D>
 using default_reset = std::conditional_t<can_tell_state<D>, reset_if_dirty, no_reset>;
 
@@ -39,7 +42,7 @@ struct resolve {
 
     using defaults = join_t<list<sizing, waiting, lifo, locking, keeping, acquire_timeout, connect_timeout>,
                             std::conditional_t<keeping::threads, list<backoff, breaker>, list<>>,
-                            list<max_lifetime, idle_timeout, default_validation<D>, any_role, no_keepalive, no_leak_check, allow_nested, clock::coarse, unnamed>>;
+                            list<max_lifetime, idle_timeout, default_validation<D>, any_role, no_keepalive, default_cutting<D, locking, sizing>, no_leak_check, allow_nested, clock::coarse, unnamed>>;
     /// A family that a profile switches off stays off but for what is named.
     using fallbacks = undisplaced_t<join_t<chosen, typename from_profile<list<P...>>::type>, defaults>;
     template <class Q>
@@ -145,6 +148,7 @@ struct config<Driver, list<P...>> {
     using role = one<family::role>;
     using keepalive = one<family::keepalive>;
     using reset = one<family::reset>;
+    using cutting = one<family::cutting>;
     using leak = one<family::leak>;
     using nesting = one<family::nesting>;
     using clock = one<family::clock>;
@@ -180,6 +184,8 @@ struct config<Driver, list<P...>> {
     struct pick_idle<C> { using type = typename C::template fixed_idle_set<order, sizing::embedded>; };
     using idle = typename pick_idle<locking>::type;
 
+    /// Slots carry what another thread needs to cut their connection.
+    static constexpr bool keeps_tokens = cutting::cuts;
     static constexpr bool marks_dials = threads && !caller_dials;
     using fact_list = typename unique_of<join_t<std::conditional_t<marks_dials, list<dialled_at>, list<>>, typename needs_of<P>::type..., std::conditional_t<defers_reset, list<reply_pending>, list<>>,
                                                 std::conditional_t<times_leases, list<leased_at>, list<>>>>::type;

@@ -14,6 +14,8 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <type_traits>
 #include <utility>
 
@@ -92,6 +94,12 @@ private:
 template <int>
 struct absent {};
 
+/// What cuts a connection from another thread, while it is open.
+template <class Driver, bool Kept>
+struct token_for { using type = no_token; };
+template <class Driver>
+struct token_for<Driver, true> { using type = std::optional<decltype(std::declval<Driver&>().interrupter(std::declval<typename Driver::connection&>()))>; };
+
 /// The pool itself: driver, policies, desk, slots and housekeeping. Data and who owns what; what is done with it is in shell/.
 ///
 /// On the heap it is owned by the pool object and by every permit that is out: whoever gives up the last of these frees it.
@@ -112,7 +120,7 @@ public:
     static constexpr bool has_chores = !cfg::calm || cfg::works_at_return;
     using mark_type = std::conditional_t<has_chores, chore_mark, no_chore_mark>;
     using doubt_type = std::conditional_t<cfg::calm, no_doubt_mark, doubt_mark>;
-    using slot_type = slot<idle_type, connection_type, typename cfg::facts, mark_type, doubt_type>;
+    using slot_type = slot<idle_type, connection_type, typename cfg::facts, mark_type, doubt_type, typename token_for<Driver, cfg::keeps_tokens>::type>;
     using afterlife_type = afterlife<idle_type, core>;
 
     template <class Source>
@@ -301,6 +309,8 @@ public:
 
     /// Guards resize() and reconfiguration against each other; taken before the desk's lock.
     [[nodiscard]] auto& change_mutex() noexcept { return change_; }
+    /// Guards the tokens of all slots; never held in a driver call.
+    [[nodiscard]] auto& token_mutex() noexcept { return tokens_; }
 
 private:
     using slots_type = std::conditional_t<cfg::embedded, embedded_slots<slot_type, cfg::sizing::embedded == 0 ? 1 : cfg::sizing::embedded>,
@@ -317,6 +327,7 @@ private:
     [[no_unique_address]] std::conditional_t<cfg::resets, std::atomic<unsigned>, absent<2>> resetting_{};
     [[no_unique_address]] std::conditional_t<cfg::embedded, absent<3>, limits> limits_{};
     [[no_unique_address]] std::conditional_t<cfg::embedded, absent<4>, std::mutex> change_;
+    [[no_unique_address]] std::conditional_t<cfg::keeps_tokens, std::mutex, absent<7>> tokens_;
     slots_type slots_;
 
     [[nodiscard]] auto initial_seed() const noexcept {

@@ -19,13 +19,13 @@ enum class rule {
     none,
     not_a_driver, driver_without_open, driver_without_close, not_a_policy,
     two_profiles, two_sizings, two_waitings, two_orders, two_lockings, two_housekeepings, two_budgets, two_connectings, two_ages,
-    two_validations, two_roles, two_keepalives, two_resets, two_leaks, two_nestings, two_metrics, two_hooks, two_clocks, two_names,
-    bad_profile, bad_sizing, bad_waiting, bad_locking, bad_mutex, bad_housekeeping, bad_budget, bad_connecting, bad_age, bad_validation, bad_role, bad_keepalive, bad_reset,
+    two_validations, two_roles, two_keepalives, two_resets, two_cuttings, two_leaks, two_nestings, two_metrics, two_hooks, two_clocks, two_names,
+    bad_profile, bad_sizing, bad_waiting, bad_locking, bad_mutex, bad_housekeeping, bad_budget, bad_connecting, bad_age, bad_validation, bad_role, bad_keepalive, bad_reset, bad_cutting,
     bad_leak, bad_nesting, bad_metrics, bad_hook, bad_clock, bad_name,
     wait_on_one_thread, thread_on_one_thread, thread_in_fixed,
     bad_order, only_lifo, near_peek, near_ping, near_state, near_rollback, near_reset, near_deferred, near_start, near_execute, near_classify, near_dial,
     near_interrupter, near_abandon, near_role,
-    no_peek, no_ping, no_role, keepalive_without_ping, no_state, backoff_without_thread, breaker_without_thread, no_full_reset, no_execute, no_deferred, deferred_script,
+    no_peek, no_ping, no_role, keepalive_without_ping, no_interrupter, no_state, backoff_without_thread, breaker_without_thread, no_full_reset, no_execute, no_deferred, deferred_script,
 };
 
 template <class L>
@@ -85,7 +85,7 @@ concept gives_time = std::same_as<T, duration>;
 template <class P>
 inline constexpr bool of_known_family =
     contains_v<family_of<P>, list<family::profile, family::sizing, family::waiting, family::order, family::locking, family::housekeeping, family::budget,
-                                  family::connecting, family::age, family::validation, family::role, family::keepalive, family::reset, family::leak, family::nesting, family::metrics,
+                                  family::connecting, family::age, family::validation, family::role, family::keepalive, family::reset, family::cutting, family::leak, family::nesting, family::metrics,
                                   family::hooks, family::clock, family::name>>;
 
 template <class P>
@@ -146,6 +146,13 @@ consteval bool fits_reset() {
 }
 
 template <class P>
+consteval bool fits_cutting() {
+    if constexpr (!requires { { P::cuts } -> std::convertible_to<bool>; }) return false;
+    else if constexpr (P::cuts) return requires(const P& p) { { p.grace } -> std::convertible_to<duration>; };
+    else return true;
+}
+
+template <class P>
 consteval bool fits_leak() {
     if constexpr (!requires { { P::records } -> std::convertible_to<bool>; }) return false;
     else if constexpr (P::records) return requires(const P& p) { typename P::needs; { p.after } -> std::convertible_to<duration>; };
@@ -196,6 +203,7 @@ consteval rule fault_of() {
     else if constexpr (std::is_same_v<F, family::role>) return fits_role<P>() ? rule::none : rule::bad_role;
     else if constexpr (std::is_same_v<F, family::keepalive>) return fits_keepalive<P>() ? rule::none : rule::bad_keepalive;
     else if constexpr (std::is_same_v<F, family::reset>) return fits_reset<P>() ? rule::none : rule::bad_reset;
+    else if constexpr (std::is_same_v<F, family::cutting>) return fits_cutting<P>() ? rule::none : rule::bad_cutting;
     else if constexpr (std::is_same_v<F, family::leak>) return fits_leak<P>() ? rule::none : rule::bad_leak;
     else if constexpr (std::is_same_v<F, family::nesting>) return fits_nesting<P> ? rule::none : rule::bad_nesting;
     else if constexpr (std::is_same_v<F, family::metrics>) return switches_family_off<P> || hears<P> ? rule::none : rule::bad_metrics;
@@ -286,6 +294,7 @@ consteval rule judge_combination() {
     using checking = first_of_family_t<family::validation, no_validation, Chosen>;
     using asking = first_of_family_t<family::role, any_role, Chosen>;
     using keeping_alive = first_of_family_t<family::keepalive, no_keepalive, Chosen>;
+    using cutting = first_of_family_t<family::cutting, never_cut, Chosen>;
     using cleaning = typename when_of<D, first_of_family_t<family::reset, no_reset, Chosen>>::type;
     if constexpr (!basic_lockable<typename locking::sync::mutex>) return rule::bad_mutex;
     else if constexpr (own_locking<locking> && !std::is_same_v<ordering, lifo> && !std::is_same_v<ordering, fifo>) return rule::bad_order;
@@ -299,6 +308,8 @@ consteval rule judge_combination() {
     else if constexpr (checking::pings && !can_ping<D>) return rule::no_ping;
     else if constexpr (asking::checks && !can_tell_role<D>) return rule::no_role;
     else if constexpr (keeping_alive::tests && !can_ping<D>) return rule::keepalive_without_ping;
+    else if constexpr (cutting::cuts && !can_interrupt<D>) return rule::no_interrupter;
+    else if constexpr (cutting::cuts && !locking::threads) return rule::no_interrupter;
     else if constexpr (cleaning::reads_state && !can_tell_state<D> && !cleaning::resets) return rule::no_state;
     else if constexpr (is_deferred<cleaning> && !can_defer_reset<D>) return rule::no_deferred;
     else if constexpr (is_deferred<cleaning> && cleaning::executes && !can_defer_script<D>) return rule::deferred_script;
@@ -354,6 +365,7 @@ struct verdict {
     static_assert(R != rule::two_roles, "cenote: two role policies in one pool; keep one of any_role and require_role, see cenote/policy/role.hpp");
     static_assert(R != rule::two_keepalives, "cenote: two keepalive policies in one pool; keep one of no_keepalive and keepalive, see cenote/policy/keepalive.hpp");
     static_assert(R != rule::two_resets, "cenote: two reset policies in one pool; keep one, wrapped in deferred, background or at_return to say when, see cenote/policy/reset.hpp");
+    static_assert(R != rule::two_cuttings, "cenote: two cutting policies in one pool; keep one of cut_at_close and never_cut, see cenote/policy/cutting.hpp");
     static_assert(R != rule::two_leaks, "cenote: two leak policies in one pool; keep one of no_leak_check and leak_threshold, see cenote/policy/leak.hpp");
     static_assert(R != rule::two_nestings, "cenote: two nesting policies in one pool; keep one of allow_nested, report_nested and forbid_nested, see cenote/policy/nesting.hpp");
     static_assert(R != rule::two_metrics, "cenote: the same metrics sink twice in one pool, or no_metrics beside a sink; keep one of each type, see cenote/policy/metrics.hpp");
@@ -373,6 +385,7 @@ struct verdict {
     static_assert(R != rule::bad_role, "cenote: the role policy lacks `checks`, or checks and lacks `server_role wanted() const noexcept`; write any_role or require_role, see cenote/policy/role.hpp");
     static_assert(R != rule::bad_keepalive, "cenote: the keepalive policy lacks `tests`, or tests and lacks `every` or `duration limit() const noexcept`; write keepalive or no_keepalive, see cenote/policy/keepalive.hpp");
     static_assert(R != rule::bad_reset, "cenote: the reset policy lacks reads_state, resets or executes; model cenote::reset_what, see cenote/policy/reset.hpp");
+    static_assert(R != rule::bad_cutting, "cenote: the cutting policy lacks `cuts`, or cuts and lacks `grace`; write cut_at_close or never_cut, see cenote/policy/cutting.hpp");
     static_assert(R != rule::bad_leak, "cenote: the leak policy lacks `records`, or records and lacks `after` or `needs = facts<holder>`; write leak_threshold or no_leak_check, see cenote/policy/leak.hpp");
     static_assert(R != rule::bad_nesting, "cenote: the nesting policy lacks watches or refuses; write allow_nested, report_nested or forbid_nested, see cenote/policy/nesting.hpp");
     static_assert(R != rule::bad_metrics, "cenote: a metrics sink hears of nothing, none of its members is called as the pool calls it; check their spelling, see cenote/policy/metrics.hpp");
@@ -401,6 +414,7 @@ struct verdict {
     static_assert(R != rule::no_ping, "cenote: pinging needs a driver with `void ping(connection&, deadline)`; add it, or write peek_after or no_validation, see cenote/policy/validation.hpp");
     static_assert(R != rule::no_role, "cenote: require_role needs a driver with `server_role role(connection&, deadline)`; add it, or leave the policy out, see cenote/policy/role.hpp");
     static_assert(R != rule::keepalive_without_ping, "cenote: keepalive needs a driver with `void ping(connection&, deadline)`; add it, or leave the policy out, see cenote/policy/keepalive.hpp");
+    static_assert(R != rule::no_interrupter, "cenote: cut_at_close needs a driver with interrupter, cancel and sever, and a pool of several threads; complete them, or leave the policy out, see cenote/policy/cutting.hpp");
     static_assert(R != rule::no_state, "cenote: this reset policy needs a driver with `session_state state(connection&) noexcept`; add it, or write reset_always or no_reset, see cenote/policy/reset.hpp");
     static_assert(R != rule::backoff_without_thread, "cenote: backoff is how the background thread rests between attempts to connect, and this pool has none; leave it out, or write background_thread, see cenote/policy/connecting.hpp");
     static_assert(R != rule::breaker_without_thread, "cenote: breaker stops acquires from waiting for the background thread's attempts to connect, and this pool has none; leave it out, or write background_thread, see cenote/policy/connecting.hpp");

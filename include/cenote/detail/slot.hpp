@@ -49,10 +49,11 @@ private:
     std::atomic<doubt> mark_{doubt::none};
 };
 struct no_doubt_mark {};
+struct no_token {};
 
 /// One place for a connection. Threaded by its link; knows its home; carries the facts its pool's policies need. Slots never
 /// move and live as long as the core.
-template <class Home, class Conn, class Facts, class Mark, class Doubt>
+template <class Home, class Conn, class Facts, class Mark, class Doubt, class Token>
 struct slot : place_of<Home>::type, Facts {
     slot() noexcept {}
     ~slot() {
@@ -73,6 +74,7 @@ struct slot : place_of<Home>::type, Facts {
     };
     [[no_unique_address]] Mark mark{};
     [[no_unique_address]] Doubt doubt{};
+    [[no_unique_address]] Token token{}; ///< guarded by the core's mutex for it
     bool open = false;
     bool rehomed = false; ///< `home` is an afterlife: the pool was closed while this lease was out
 };

@@ -160,7 +160,7 @@ public:
     /// Asks the server to cancel what the session does.
     ///
     /// Errors   driver_error when the server could not be asked. That it was asked does not mean that anything was cancelled.
-    /// With     libpq before 17 knows no deadline here and waits for as long as the server is stopped; nor does it use TLS for this.
+    /// With     libpq before 17 knows no deadline here: a thread asks, which stays behind for as long as the server is stopped. Nor does it use TLS for this.
     void cancel(interrupt_token& t, deadline by);
     /// Cuts the connection, which frees its user at once, then cancels what still runs, so that the server notices.
     void sever(interrupt_token& t, deadline by) noexcept;

@@ -22,12 +22,13 @@ struct validation   { static constexpr int index = 9;  static constexpr bool man
 struct role         { static constexpr int index = 10; static constexpr bool many = false; };
 struct keepalive    { static constexpr int index = 11; static constexpr bool many = false; };
 struct reset        { static constexpr int index = 12; static constexpr bool many = false; };
-struct leak         { static constexpr int index = 13; static constexpr bool many = false; };
-struct nesting      { static constexpr int index = 14; static constexpr bool many = false; };
-struct metrics      { static constexpr int index = 15; static constexpr bool many = true; };
-struct hooks        { static constexpr int index = 16; static constexpr bool many = true; };
-struct clock        { static constexpr int index = 17; static constexpr bool many = false; };
-struct name         { static constexpr int index = 18; static constexpr bool many = false; };
+struct cutting      { static constexpr int index = 13; static constexpr bool many = false; };
+struct leak         { static constexpr int index = 14; static constexpr bool many = false; };
+struct nesting      { static constexpr int index = 15; static constexpr bool many = false; };
+struct metrics      { static constexpr int index = 16; static constexpr bool many = true; };
+struct hooks        { static constexpr int index = 17; static constexpr bool many = true; };
+struct clock        { static constexpr int index = 18; static constexpr bool many = false; };
+struct name         { static constexpr int index = 19; static constexpr bool many = false; };
 
 } // namespace cenote::family
 

@@ -4,6 +4,7 @@
 #include <cenote/clock.hpp>
 #include <cenote/policy/age.hpp>
 #include <cenote/policy/connecting.hpp>
+#include <cenote/policy/cutting.hpp>
 #include <cenote/policy/family.hpp>
 #include <cenote/policy/hooks.hpp>
 #include <cenote/policy/housekeeping.hpp>

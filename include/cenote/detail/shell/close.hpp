@@ -5,7 +5,10 @@
 #include <cenote/detail/shell/doubt.hpp>
 #include <cenote/detail/shell/events.hpp>
 
+#include <chrono>
+#include <mutex>
 #include <utility>
+#include <vector>
 
 /// How connections end.
 namespace cenote::detail::shell {
@@ -26,6 +29,10 @@ void after_retire(Core* c, retired r, auto&& keeper) noexcept {
 template <class Core>
 void end_connection(Core& c, typename Core::slot_type& s, close_reason why) noexcept {
     run_on_close(c, s.conn, why);
+    if constexpr (Core::cfg::keeps_tokens) {
+        const std::scoped_lock lock{c.token_mutex()};
+        s.token.reset();
+    }
     c.driver().close(s.conn);
     s.vacate();
     tell_closed(c, {why});
@@ -135,6 +142,37 @@ void shut(Core& c) {
         if constexpr (Core::cfg::calm) {
             close_rehomed(c);
             rehome(c);
+        }
+    }
+}
+
+/// Cuts every connection that is open. How many.
+template <class Core>
+unsigned sever_all(Core& c, deadline by) {
+    std::vector<typename token_for<typename Core::driver_type, true>::type> tokens;
+    {
+        const std::scoped_lock lock{c.token_mutex()};
+        c.slots().each([&](typename Core::slot_type& s) {
+            if (s.token) tokens.push_back(std::exchange(s.token, std::nullopt));
+        });
+    }
+    for (auto& token : tokens) c.driver().sever(*token, by);
+    return static_cast<unsigned>(tokens.size());
+}
+
+/// Cancels what a connection that will be closed is still doing: the server would go on with it, and count the session.
+template <class Core>
+void stop_statement([[maybe_unused]] Core& c, [[maybe_unused]] typename Core::slot_type& s) noexcept {
+    if constexpr (Core::cfg::keeps_tokens) {
+        decltype(s.token) token;
+        {
+            const std::scoped_lock lock{c.token_mutex()};
+            token.swap(s.token);
+        }
+        if (!token) return; // close() has cut it
+        try {
+            c.driver().cancel(*token, deadline::in(std::chrono::seconds{1}));
+        } catch (...) { // it could not be told: closing is all that is left
         }
     }
 }

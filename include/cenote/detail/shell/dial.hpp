@@ -99,6 +99,18 @@ template <class Core>
         return out;
     }
     s.open = true;
+    if constexpr (Core::cfg::keeps_tokens) {
+        try {
+            auto token = c.driver().interrupter(s.conn);
+            const std::scoped_lock lock{c.token_mutex()};
+            s.token.emplace(std::move(token));
+        } catch (...) {
+            note_failure(c, std::current_exception(), Core::sync::now() - began, out);
+            c.driver().close(s.conn);
+            s.vacate();
+            return out;
+        }
+    }
     if constexpr (Core::cfg::fact_list::size != 0) {
         static_cast<typename Core::cfg::facts&>(s).open({.now = c.age_now(), .random = c.random()});
     }

@@ -126,7 +126,9 @@ template <class Core>
 void do_chore(Core& c, typename Core::slot_type& s) noexcept {
     if constexpr (Core::has_chores) {
         const chore_mark mark = std::exchange(s.mark, {});
+        [[maybe_unused]] const bool busy = Core::cfg::keeps_tokens && state_of(c, s.conn) == session_state::busy;
         if (mark.what == chore::close) {
+            if (busy) stop_statement(c, s);
             close_in_place(c, s, mark.why);
             return;
         }
@@ -143,6 +145,7 @@ void do_chore(Core& c, typename Core::slot_type& s) noexcept {
             const bool usable = ok && doubt_of<Core>(s) != doubt::invalid;
             if (usable && c.give(s, c.waiting()) == fate::kept) return;
             if (!usable) c.leave();
+            if (!usable && busy) stop_statement(c, s);
             close_in_place(c, s, usable ? excess_reason(c) : ok ? close_reason::invalidated : close_reason::reset_failed);
         }
     }

@@ -7,9 +7,12 @@
 #include <libpq-fe.h>
 
 #include <array>
+#include <condition_variable>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <string_view>
+#include <thread>
 
 namespace cenote::drivers::pg {
 
@@ -43,19 +46,44 @@ private:
     };
     std::unique_ptr<PGcancelConn, release> ask_;
 #else
-    explicit canceller(PGconn* c) : ask_{PQgetCancel(c)} {
+    explicit canceller(PGconn* c) : ask_{PQgetCancel(c), PQfreeCancel} {
         if (!ask_) throw std::bad_alloc{};
     }
-    void ask(std::string_view doing, deadline) {
-        std::array<char, 256> why{};
-        if (PQcancel(ask_.get(), why.data(), static_cast<int>(why.size())) != 1) fail(error_class::disconnected, doing, why.data());
+    /// This libpq's call knows no deadline: a thread makes it, and is left to itself when time is up. It ends once the server answers
+    /// or the system gives up.
+    void ask(std::string_view doing, deadline by) {
+        auto a = std::make_shared<asking>();
+        a->with = ask_;
+        std::thread thread{[a] {
+            const int sent = PQcancel(a->with.get(), a->why.data(), static_cast<int>(a->why.size()));
+            const std::scoped_lock lock{a->m};
+            a->sent = sent == 1;
+            a->over = true;
+            a->changed.notify_one();
+        }};
+        std::unique_lock lock{a->m};
+        const auto over = [&] { return a->over; };
+        if (by.is_never()) a->changed.wait(lock, over);
+        else a->changed.wait_until(lock, by.at(), over);
+        if (!a->over) {
+            thread.detach();
+            fail(error_class::timeout, doing, "deadline passed, no answer from the server");
+        }
+        lock.unlock();
+        thread.join();
+        if (!a->sent) fail(error_class::disconnected, doing, a->why.data());
     }
 
 private:
-    struct release {
-        void operator()(PGcancel* p) const noexcept { PQfreeCancel(p); }
+    struct asking {
+        std::shared_ptr<PGcancel> with;
+        std::mutex m;
+        std::condition_variable changed;
+        std::array<char, 256> why{};
+        bool sent = false;
+        bool over = false;
     };
-    std::unique_ptr<PGcancel, release> ask_;
+    std::shared_ptr<PGcancel> ask_;
 #endif
 };
 
