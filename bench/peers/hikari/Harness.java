@@ -20,6 +20,7 @@ import java.util.concurrent.locks.LockSupport;
 public final class Harness {
     private static final Map<Integer, HikariDataSource> pools = new HashMap<>();
     private static volatile boolean stopped;
+    private static volatile long began;
 
     /** Counts of waits: 32 buckets for each power of two, so a percentile is at most 3 % too high; the greatest is exact. */
     private static final class Waits {
@@ -106,7 +107,7 @@ public final class Harness {
         final HikariDataSource pool = pool(Integer.parseInt(words[2]));
         final long holdNs = timed ? Long.parseLong(words[3]) : 0;
         final long milliseconds = Long.parseLong(words[words.length - 1]);
-        final CyclicBarrier start = new CyclicBarrier(threads + 1);
+        final CyclicBarrier start = new CyclicBarrier(threads + 1, () -> began = System.nanoTime());
         final long[] done = new long[threads];
         final long[] took = new long[threads];
         final Waits[] waits = new Waits[threads];
@@ -118,7 +119,6 @@ public final class Harness {
             all[me] = new Thread(() -> {
                 try {
                     start.await();
-                    final long began = System.nanoTime();
                     done[me] = timed ? timed(pool, holdNs, waits[me]) : cycles(pool);
                     took[me] = System.nanoTime() - began;
                 } catch (Exception e) {
