@@ -78,7 +78,7 @@ struct length_of {
     nanoseconds warm_up;
 };
 constexpr length_of quick{.cycle = {.windows = 3, .length = 40ms, .repeats = 1}, .waits = {.windows = 2, .length = 200ms, .repeats = 1}, .warm_up = 700ms};
-constexpr length_of full{.cycle = {.windows = 15, .length = 60ms}, .waits = {.windows = 7, .length = 1s}, .warm_up = 3s};
+constexpr length_of full{.cycle = {.windows = 15, .length = 60ms}, .waits = {.windows = 5, .length = 1s}, .warm_up = 3s};
 
 class suite {
 public:
