@@ -9,9 +9,11 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <exception>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -120,7 +122,7 @@ public:
     }
 
     void compare() {
-        std::printf("\nAgainst each other\n   %-72s %10s %10s\n", "", "here", "target");
+        std::printf("\nAgainst each other\n   %-78s %10s %10s\n", "", "here", "target");
         const auto cycle = [this](int threads) -> const results& { return results_["cycle, threads " + std::to_string(threads) + ", size 8"]; };
         const auto ratio = [](const results& a, std::string_view who, const results& b, std::string_view whom, const char* metric) {
             return std::pair{value(a, who, metric), value(b, whom, metric)};
@@ -128,19 +130,19 @@ public:
         const auto one = [&](std::string_view who, std::string_view whom) { return ratio(cycle(1), who, cycle(1), whom, "time"); };
         const auto two = [&](std::string_view who, std::string_view whom) { return ratio(cycle(2), who, cycle(2), whom, "throughput"); };
         const auto scaling = [&](std::string_view who) { return ratio(cycle(2), who, cycle(1), who, "throughput"); };
-        say("with_mutex, 1 thread, time: std::mutex + vector", one("cenote with_mutex", by_hand), at_most, 1.0);
-        say("with_mutex, 1 thread, time: SOCI", one("cenote with_mutex", "SOCI"), at_most, 0.9);
-        say("with_mutex, 1 thread, time: POCO ObjectPool", one("cenote with_mutex", "POCO ObjectPool"), at_most, 0.65);
-        say("with_mutex, 1 thread, time: HikariCP", one("cenote with_mutex", "HikariCP"), at_most, 0.3);
-        say("with_mutex, 2 threads, throughput: std::mutex + vector", two("cenote with_mutex", by_hand), at_least, 1.2);
-        say("lock_free, 1 thread, time: std::mutex + vector", one("cenote lock_free", by_hand), at_most, 0.45);
-        say("lock_free, throughput: 2 threads to 1", scaling("cenote lock_free"), at_least, 1.9);
-        say("lock_free, throughput: 8 threads on 8 to 2 threads",
+        say("with_mutex, 1 thread, time / std::mutex + vector", one("cenote with_mutex", by_hand), at_most, 1.0);
+        say("with_mutex, 1 thread, time / SOCI", one("cenote with_mutex", "SOCI"), at_most, 0.9);
+        say("with_mutex, 1 thread, time / POCO ObjectPool", one("cenote with_mutex", "POCO ObjectPool"), at_most, 0.65);
+        say("with_mutex, 1 thread, time / HikariCP", one("cenote with_mutex", "HikariCP"), at_most, 0.3);
+        say("with_mutex, 2 threads, throughput / std::mutex + vector", two("cenote with_mutex", by_hand), at_least, 1.2);
+        say("lock_free, 1 thread, time / std::mutex + vector", one("cenote lock_free", by_hand), at_most, 0.45);
+        say("lock_free, throughput, 2 threads / 1 thread", scaling("cenote lock_free"), at_least, 1.9);
+        say("lock_free, throughput, 8 threads on 8 / 2 threads",
             ratio(cycle(8), "cenote lock_free", cycle(2), "cenote lock_free", "throughput"), at_least, 0.9);
-        say("lock_free, 2 threads, throughput: std::mutex + vector", two("cenote lock_free", by_hand), at_least, 10);
-        say("lock_free, 2 threads, throughput: HikariCP", two("cenote lock_free", "HikariCP"), at_least, 6);
-        say("thread_affine, throughput: 2 threads to 1", scaling("cenote thread_affine"), at_least, 1.9);
-        say("all defaults, 1 thread, time: with_mutex", one("cenote, all defaults", "cenote with_mutex"), at_most, 2);
+        say("lock_free, 2 threads, throughput / std::mutex + vector", two("cenote lock_free", by_hand), at_least, 10);
+        say("lock_free, 2 threads, throughput / HikariCP", two("cenote lock_free", "HikariCP"), at_least, 6);
+        say("thread_affine, throughput, 2 threads / 1 thread", scaling("cenote thread_affine"), at_least, 1.9);
+        say("all defaults, 1 thread, time / with_mutex", one("cenote, all defaults", "cenote with_mutex"), at_most, 2);
 
         const results& sleeping = results_["oversubscribed, threads 8, size 2, hold 100us"];
         const results& empty = results_["oversubscribed, threads 8, size 2, hold none"];
@@ -152,13 +154,13 @@ public:
         for (const char* who : {"with_mutex", "lock_free", "thread_affine"}) {
             const std::string name = std::string{"cenote "} + who, text = std::string{who} + ", 8 threads on 2, ";
             const double p999 = value(sleeping, name, "p99.9");
-            say(text + "100 us, throughput: the best that does not spin", {value(sleeping, name, "throughput"), best}, at_least, 0.97);
-            say(text + "100 us, p99.9: an ideal queue", {p999, ideal}, at_most, 2.2);
-            say(text + "100 us, p99.9: SOCI", {p999, value(sleeping, "SOCI", "p99.9")}, at_most, 1.0 / 25);
-            say(text + "100 us, p99.9: POCO ObjectPool", {p999, value(sleeping, "POCO ObjectPool", "p99.9")}, at_most, 1.0 / 25);
-            say(text + "100 us, worst-served thread's share", {value(sleeping, name, "worst share"), 1}, at_least, 0.95);
-            say(text + "no hold, throughput: SOCI", ratio(empty, name, empty, "SOCI", "throughput"), at_least, 1.0);
-            say(text + "no hold, worst wait: SOCI", ratio(empty, name, empty, "SOCI", "max"), at_most, 0.4);
+            say(text + "100 us, throughput / the best that does not spin", {value(sleeping, name, "throughput"), best}, at_least, 0.97);
+            say(text + "100 us, p99.9 / an ideal queue", {p999, ideal}, at_most, 2.2);
+            say(text + "100 us, p99.9 / SOCI", {p999, value(sleeping, "SOCI", "p99.9")}, at_most, 1.0 / 25);
+            say(text + "100 us, p99.9 / POCO ObjectPool", {p999, value(sleeping, "POCO ObjectPool", "p99.9")}, at_most, 1.0 / 25);
+            say(text + "100 us, worst-served thread / its fair share", {value(sleeping, name, "worst share"), 1}, at_least, 0.95);
+            say(text + "no hold, throughput / SOCI", ratio(empty, name, empty, "SOCI", "throughput"), at_least, 1.0);
+            say(text + "no hold, worst wait / SOCI", ratio(empty, name, empty, "SOCI", "max"), at_most, 0.4);
         }
     }
 
@@ -166,17 +168,17 @@ private:
     using results = std::vector<bench::standing>;
     enum direction { at_most, at_least };
 
+    /// Not a number for whom is not here.
     [[nodiscard]] static double value(const results& all, std::string_view name, const char* metric) {
         for (const bench::standing& s : all) {
             if (s.name == name) return s.value(metric);
         }
-        return 0;
+        return std::numeric_limits<double>::quiet_NaN();
     }
-    /// Nothing about whom is not here.
     static void say(const std::string& what, std::pair<double, double> of, direction way, double target) {
-        if (of.first == 0 || of.second == 0) return;
+        if (std::isnan(of.first) || std::isnan(of.second)) return;
         const double is = of.first / of.second;
-        std::printf("   %-72s %10.3f   %s %5.2f %s\n", what.c_str(), is, way == at_most ? "<=" : ">=", target,
+        std::printf("   %-78s %10.3f   %s %5.2f %s\n", what.c_str(), is, way == at_most ? "<=" : ">=", target,
                     (way == at_most ? is <= target : is >= target) ? "" : "  missed");
     }
 
