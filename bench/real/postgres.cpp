@@ -16,11 +16,14 @@ struct postgres {
 
     [[nodiscard]] static driver local() { return driver{bench::from_environment("CENOTE_PG_UNIX")}; }
     [[nodiscard]] static driver tcp(const std::string& host, unsigned port) {
-        return driver{driver::options{.conninfo = bench::from_environment("CENOTE_PG_TCP"), .parameters = {{"host", host}, {"port", std::to_string(port)}}}};
+        return driver{driver::options{.conninfo = bench::from_environment("CENOTE_PG_TCP"),
+                                      .parameters = {{"host", host}, {"port", std::to_string(port)}}}};
     }
     [[nodiscard]] static unsigned port() { return bench::number_from_environment("CENOTE_PG_PORT"); }
     [[nodiscard]] static std::vector<std::pair<const char*, driver>> ways() {
-        return {{"local", local()}, {"TCP", driver{bench::from_environment("CENOTE_PG_TCP")}}, {"TLS", driver{bench::from_environment("CENOTE_PG_TLS")}}};
+        return {{"local", local()},
+                {"TCP", driver{bench::from_environment("CENOTE_PG_TCP")}},
+                {"TLS", driver{bench::from_environment("CENOTE_PG_TLS")}}};
     }
     [[nodiscard]] static int descriptor(driver::connection& c) { return PQsocket(c.handle()); }
     static void select(driver::connection& c) { execute(c, "select 1", PGRES_TUPLES_OK); }

@@ -25,8 +25,8 @@ namespace bench {
 
 /// All of one server: `<program> <rows> <quick|full>`.
 ///
-/// Shape    Db: `driver`; `name`; `local()` a driver by local socket; `tcp(host, port)` one without TLS; `port()`; `ways()` names and drivers;
-///          `select(connection)` one query and its answer; `begin(connection)` a transaction; `descriptor(connection)`.
+/// Shape    Db, all static: `driver`; `name`; `local()` a driver by local socket; `tcp(host, port)` one without TLS; `port()`; `ways()` names
+///          and drivers; `select(connection)` one query and its answer; `begin(connection)` a transaction; `descriptor(connection)`.
 template <class Db>
 int measure(int count, char** arguments) {
     if (count != 3) {
@@ -38,9 +38,8 @@ int measure(int count, char** arguments) {
         rows out{arguments[1]};
         const plan p{.out = &out, .quick = std::string_view{arguments[2]} == "quick"};
         const parked_thread beside;
-        Db db;
-        load<Db>{db, p}.run();
-        prices<Db>{db, p}.run();
+        load<Db>{p}.run();
+        prices<Db>{p}.run();
     } catch (const std::exception& e) {
         std::fprintf(stderr, "%s: %s\n", Db::name, e.what());
         return 1;
