@@ -174,9 +174,14 @@ class fault_proxy {
 public:
     static constexpr auto host = "127.0.0.1";
 
-    fault_proxy(const std::string& server, unsigned server_port, const fault_proxy_options& o = {}) : options_{checked(o)}, target_{resolved(server, server_port)} { start(); }
+    fault_proxy(const std::string& server, unsigned server_port, const fault_proxy_options& o = {})
+        : options_{checked(o)}, target_{resolved(server, server_port)} {
+        start();
+    }
     /// To a server's local socket.
-    explicit fault_proxy(const std::string& socket_path, const fault_proxy_options& o = {}) : options_{checked(o)}, target_{local(socket_path)} { start(); }
+    explicit fault_proxy(const std::string& socket_path, const fault_proxy_options& o = {}) : options_{checked(o)}, target_{local(socket_path)} {
+        start();
+    }
     fault_proxy(const fault_proxy&) = delete;
     fault_proxy& operator=(const fault_proxy&) = delete;
     /// Ends all connections.
@@ -312,7 +317,8 @@ private:
         hints.ai_socktype = SOCK_STREAM;
         addrinfo* found = nullptr;
         if (const int e = ::getaddrinfo(name.c_str(), std::to_string(port).c_str(), &hints, &found); e != 0) {
-            throw std::system_error{std::make_error_code(std::errc::address_not_available), "cenote: fault_proxy: " + name + ": " + ::gai_strerror(e)};
+            throw std::system_error{std::make_error_code(std::errc::address_not_available),
+                                    "cenote: fault_proxy: " + name + ": " + ::gai_strerror(e)};
         }
         address a;
         a.size = found->ai_addrlen;
@@ -332,7 +338,9 @@ private:
         std::memcpy(&a.at, &to, sizeof to);
         return a;
     }
-    [[noreturn]] static void fail(const char* what) { throw std::system_error{errno, std::generic_category(), std::string{"cenote: fault_proxy: "} + what}; }
+    [[noreturn]] static void fail(const char* what) {
+        throw std::system_error{errno, std::generic_category(), std::string{"cenote: fault_proxy: "} + what};
+    }
 
     static void prepare(int fd) noexcept {
         ::fcntl(fd, F_SETFD, FD_CLOEXEC);
@@ -617,14 +625,14 @@ private:
             }
             passed.fetch_add(n, std::memory_order_relaxed); // before the receiver can know
             const ssize_t gone = ::send(to.get(), first.bytes.data() + s.sent, n, MSG_NOSIGNAL | MSG_DONTWAIT);
-            if (const std::size_t kept = gone < 0 ? n : n - static_cast<std::size_t>(gone); kept != 0) passed.fetch_sub(kept, std::memory_order_relaxed);
+            const auto sent = static_cast<std::size_t>(std::max<ssize_t>(gone, 0));
+            passed.fetch_sub(n - sent, std::memory_order_relaxed);
             if (gone < 0) {
                 if (errno == EINTR) continue;
                 if (errno == EAGAIN || errno == EWOULDBLOCK) s.stuck = true;
                 else p.end(ending::reset); // the receiver has gone without a word
                 return;
             }
-            const auto sent = static_cast<std::size_t>(gone);
             s.sent += sent;
             s.held -= sent;
             if (f.portion != 0) s.portion_left -= sent;
