@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../lib/windows.hpp"
+#include "bystanders.hpp"
 #include "pools.hpp"
 
 #include <cenote/pool.hpp>
@@ -84,7 +85,7 @@ private:
     void run(unsigned threads, unsigned size) {
         const driver d = Db::local();
         options o{.windows = plan_.quick ? 3 : 9, .length = std::chrono::milliseconds{plan_.quick ? 40 : 100}};
-        o.tolerated = 1; // the server is "others" as well
+        o.tolerated = 1; // what the contest sees of others is most of all the server
         contest sharing{o};
         add(sharing, "cenote", threads, size, pool(d, size)); // with its defaults
         add(sharing, "cenote lock_free", threads, size, pool(d, size, cenote::lock_free{}));
@@ -110,10 +111,14 @@ private:
         return std::shared_ptr<leased<type>>{new leased<type>{cenote::pool{d, cenote::bounded{.max = size}, policies...}}};
     }
     template <class Pool>
-    void add(contest& c, const std::string& name, unsigned threads, unsigned fill_with, std::shared_ptr<Pool> p) {
-        if constexpr (requires { p->pool; }) fill(fill_with, [&](unsigned t) { return p->take(t); });
-        c.add_measured(name, [p, threads](nanoseconds length) {
-            return serve(*p, threads, length, [](auto& connection) { Db::select(connection); });
+    void add(contest& c, const std::string& name, unsigned threads, unsigned size, std::shared_ptr<Pool> p) {
+        if constexpr (requires { p->pool; }) fill(size, [&](unsigned t) { return p->take(t); });
+        c.add_measured(name, [p, threads, size](nanoseconds length) {
+            const bystanders others{Db::process()};
+            contest::window w = serve(*p, threads, length, [](auto& connection) { Db::select(connection); });
+            const double share = size == 0 ? 0 : others.share(); // without a pool: servers that have ended would count as well
+            w.disturbed = share > bystanders::tolerated(length) ? 1 + share : 0;
+            return w;
         });
     }
 

@@ -21,6 +21,7 @@ struct mysql {
     }
     [[nodiscard]] static driver tcp(const std::string& host, unsigned port) { return by_tcp(host, port, driver::tls_mode::off); }
     [[nodiscard]] static unsigned port() { return bench::number_from_environment("CENOTE_MYSQL_PORT"); }
+    [[nodiscard]] static pid_t process() { return static_cast<pid_t>(bench::number_from_environment("CENOTE_MYSQL_PID")); }
     [[nodiscard]] static std::vector<std::pair<const char*, driver>> ways() {
         return {{"local", local()}, {"TCP", tcp("127.0.0.1", port())}, {"TLS", by_tcp("127.0.0.1", port(), driver::tls_mode::required)}};
     }

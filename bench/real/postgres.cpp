@@ -20,6 +20,7 @@ struct postgres {
                                       .parameters = {{"host", host}, {"port", std::to_string(port)}}}};
     }
     [[nodiscard]] static unsigned port() { return bench::number_from_environment("CENOTE_PG_PORT"); }
+    [[nodiscard]] static pid_t process() { return static_cast<pid_t>(bench::number_from_environment("CENOTE_PG_PID")); }
     [[nodiscard]] static std::vector<std::pair<const char*, driver>> ways() {
         return {{"local", local()},
                 {"TCP", driver{bench::from_environment("CENOTE_PG_TCP")}},

@@ -25,8 +25,9 @@ namespace bench {
 
 /// All of one server: `<program> <rows> <quick|full>`.
 ///
-/// Shape    Db, all static: `driver`; `name`; `local()` a driver by local socket; `tcp(host, port)` one without TLS; `port()`; `ways()` names
-///          and drivers; `select(connection)` one query and its answer; `begin(connection)` a transaction; `descriptor(connection)`.
+/// Shape    Db, all static: `driver`; `name`; `port()` and `process()` of the server; `local()` a driver by local socket, `tcp(host, port)`
+///          one without TLS, `ways()` names and drivers; `select(connection)` one query and its answer, `begin(connection)` a transaction,
+///          `descriptor(connection)`.
 template <class Db>
 int measure(int count, char** arguments) {
     if (count != 3) {
