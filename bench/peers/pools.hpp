@@ -1,14 +1,14 @@
 // Distributed under the Boost Software License, Version 1.0. See LICENSE.
 #pragma once
 
-#include <cenote/drivers/null.hpp>
-#include <cenote/pool.hpp>
+#include "../lib/pools.hpp"
 
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
 #include <mutex>
 #include <stdexcept>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -38,7 +38,7 @@
 ///
 ///   explicit P(unsigned size)
 ///   auto take()                     waits for a connection; what it returns gives it back when it is destroyed
-///   static int& mark(const auto&)   something in the connection, which has a cache line of its own
+///   static int& mark(const auto&)   something in the connection; those of peers have a cache line each, cenote keeps its own in its slots
 namespace peers {
 
 struct alignas(64) connection {
@@ -71,12 +71,7 @@ struct pool_of_pointers {
 
 /// The pool alone: what one would write by hand knows no ages, tests or clean-ups either.
 template <class Locking>
-[[nodiscard]] auto bare(unsigned size) {
-    return cenote::pool{cenote::null{}, cenote::bounded{.max = size}, Locking{}, cenote::manual{}, cenote::no_acquire_timeout{},
-                        cenote::no_connect_timeout{}, cenote::no_age_limit{}, cenote::no_validation{}, cenote::no_reset{}};
-}
-/// With all its defaults.
-[[nodiscard]] inline auto safe(unsigned size) { return cenote::pool{cenote::null{}, cenote::bounded{.max = size}}; }
+[[nodiscard]] auto alone(unsigned size) { return bench::plain<Locking>(size); }
 
 template <auto Make>
 class cenote_pool {
@@ -91,10 +86,10 @@ public:
 private:
     decltype(Make(1)) pool_;
 };
-using with_mutex = cenote_pool<bare<cenote::with_mutex<>>>;
-using lock_free = cenote_pool<bare<cenote::lock_free>>;
-using thread_affine = cenote_pool<bare<cenote::thread_affine>>;
-using defaults = cenote_pool<safe>;
+using with_mutex = cenote_pool<alone<cenote::with_mutex<>>>;
+using lock_free = cenote_pool<alone<cenote::lock_free>>;
+using thread_affine = cenote_pool<alone<cenote::thread_affine>>;
+using defaults = cenote_pool<bench::defaults>;
 
 // ---------------------------------------------------------------------------------------------------------------------------- by hand
 
