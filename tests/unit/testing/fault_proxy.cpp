@@ -304,6 +304,16 @@ TEST_CASE("nothing passes a frozen proxy, and everything once it is thawed") {
     CHECK(s.client.hear(6) == "answer");
 }
 
+TEST_CASE("what is on its way when the proxy freezes stays where it is") {
+    scene s;
+    s.net.delay(20ms);
+    CHECK(s.client.say("question"));
+    s.net.freeze();
+    CHECK(s.server.next() == "(nothing)"); // for longer than the delay
+    s.net.thaw();
+    CHECK(s.server.hear(8) == "question");
+}
+
 TEST_CASE("one direction can be frozen alone") {
     scene s;
     s.net.freeze(direction::to_client);
@@ -409,12 +419,6 @@ TEST_CASE("a proxy that refuses has nobody at its port, and keeps the port") {
     s.net.refuse();
     CHECK(end_point::to(s.net.port()).error() == ECONNREFUSED);
     CHECK(travel(s.client, s.server, "old ones go on") > 0ns);
-    {
-        const int other = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        const sockaddr_in at = loopback(s.net.port());
-        CHECK(::bind(other, reinterpret_cast<const sockaddr*>(&at), sizeof at) != 0);
-        ::close(other);
-    }
     CHECK(s.net.connections() == 1);
     const unsigned port = s.net.port();
     s.net.serve();
@@ -426,6 +430,18 @@ TEST_CASE("a proxy that refuses has nobody at its port, and keeps the port") {
     CHECK(next_server.hear(4) == "well");
     s.net.serve(); // once more is nothing
     CHECK(end_point::to(port).error() == 0);
+}
+
+TEST_CASE("nobody else gets the port of a proxy that refuses") {
+    const plain_server far;
+    fault_proxy net{fault_proxy::host, far.port()};
+    net.refuse(); // no connection of its own holds the port
+    const int other = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const sockaddr_in at = loopback(net.port());
+    CHECK(::bind(other, reinterpret_cast<const sockaddr*>(&at), sizeof at) != 0);
+    ::close(other);
+    net.serve();
+    CHECK(end_point::to(net.port()).error() == 0);
 }
 
 TEST_CASE("a proxy that turns away resets who has connected") {
