@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -70,6 +71,7 @@ template <class Db>
 class prices {
     using driver = typename Db::driver;
     using connection = typename driver::connection;
+    using pause = std::function<void()>;
 
 public:
     explicit prices(const plan& p) : plan_{p}, turns_{p.quick ? 20 : 1500} {}
@@ -130,8 +132,7 @@ private:
         bool dirties = false; // leaves a transaction open
         series acquire{}, give_back{}, whole{};
 
-        template <class Idle>
-        void turn(Idle& idle) {
+        void turn(const pause& idle) {
             nanoseconds took{};
             const auto part = [&took](auto f) {
                 const auto began = clock::now();
@@ -156,8 +157,8 @@ private:
     }
 
     /// The first is what the others are compared with.
-    template <class Idle, class First, class... Subject>
-    void compare(const char* test, const std::vector<condition>& at, int turns, Idle& idle, First first, Subject... others) {
+    template <class First, class... Subject>
+    void compare(const char* test, const std::vector<condition>& at, int turns, const pause& idle, First first, Subject... others) {
         for (int i = 0; i < turns + 2; ++i) {
             if (i == 2) { // they have connected, and are used to it
                 forget(first);
@@ -195,8 +196,7 @@ private:
         s.whole = {};
     }
 
-    template <class Idle>
-    void policies(const driver& d, const char* network, int turns, Idle idle) {
+    void policies(const driver& d, const char* network, int turns, const pause& idle) {
         using namespace cenote;
         constexpr nanoseconds always{0};
         compare("validation", {{"network", network}}, turns, idle, //
@@ -233,7 +233,7 @@ private:
         for (const auto& [name, us] : trips) plan_.out->add(row_of({us}, Db::name, "round trip", name, {}, "time"));
 
         const auto a_round_trip = std::chrono::duration_cast<nanoseconds>(std::chrono::duration<double, std::micro>{delayed});
-        auto idle = [a_round_trip] { std::this_thread::sleep_for(a_round_trip); };
+        const pause idle = [a_round_trip] { std::this_thread::sleep_for(a_round_trip); };
         policies(far, "0.5ms", turns, idle);
         using namespace cenote;
         constexpr peek_after look{.idle = nanoseconds{0}};
