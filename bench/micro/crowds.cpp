@@ -127,8 +127,8 @@ void oversubscribed(bench::rows& rows) {
             }
         };
         run("none", [] {}, in_windows(9, 150ms), false);
-        run("2 us", [] { bench::spin(2us); }, in_windows(9, 150ms), false);
-        run("100 us", [] { bench::sleep(100us); }, in_windows(9, 600ms), true);
+        run("2us", [] { bench::spin(2us); }, in_windows(9, 150ms), false);
+        run("100us", [] { bench::sleep(100us); }, in_windows(9, 600ms), true);
     }
 }
 
@@ -195,7 +195,7 @@ void waiters(bench::rows& rows) {
         c.add_waits("cenote lock_free, eventually_fair", threads, take_from(shared<cenote::lock_free, cenote::eventually_fair>(2)), [] { bench::sleep(50us); });
         print_head((std::to_string(threads) + " threads on 2, hold 50 us (M/s, us)").c_str(), columns);
         for (const standing& s : c.run()) {
-            s.write(rows, "micro", "waiters", {{"threads", std::to_string(threads)}, {"size", "2"}, {"hold", "50 us"}}, {"throughput", "p50", "p99.9", "worst share"});
+            s.write(rows, "micro", "waiters", {{"threads", std::to_string(threads)}, {"size", "2"}, {"hold", "50us"}}, {"throughput", "p50", "p99.9", "worst share"});
             print(s, columns);
         }
     }
@@ -216,7 +216,7 @@ void size(bench::rows& rows) {
             });
         }
         for (const unsigned n : {2U, 256U}) {
-            subjects.push_back({who, {{"size", std::to_string(n)}, {"idle", "the last"}}});
+            subjects.push_back({who, {{"size", std::to_string(n)}, {"idle", "one"}}});
             auto pool = shared<L>(n);
             auto held = std::make_shared<std::vector<decltype(pool->acquire())>>();
             for (unsigned i = 0; i < n; ++i) held->push_back(pool->acquire());
@@ -258,7 +258,7 @@ void conservation(bench::rows& rows) {
         });
         print_head(("conservation: " + std::to_string(threads) + " threads on " + std::to_string(size) + ", hold 20 us (M/s)").c_str(), columns);
         for (const standing& s : c.run()) {
-            s.write(rows, "micro", "work conservation", {{"threads", std::to_string(threads)}, {"size", std::to_string(size)}, {"hold", "20 us"}}, {"throughput", "worst share"});
+            s.write(rows, "micro", "work conservation", {{"threads", std::to_string(threads)}, {"size", std::to_string(size)}, {"hold", "20us"}}, {"throughput", "worst share"});
             print(s, columns);
         }
     }
