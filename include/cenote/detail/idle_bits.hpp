@@ -17,9 +17,10 @@ namespace cenote::detail {
 template <class Sync>
 struct bit_shard;
 
-/// A slot's place among the bits. It never changes, so a connection always comes back to where it was taken from.
+/// A slot's place among the bits. It never changes, so a connection always comes back to where it was taken from. On cache lines of its
+/// own: its neighbours belong to other words, and so to other processors.
 template <class Sync>
-struct bit_link : link {
+struct alignas(64) bit_link : link {
     bit_shard<Sync>* shard = nullptr;
     std::uint64_t bit = 0;
     unsigned soft_pushes = 0;

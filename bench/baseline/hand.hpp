@@ -1,0 +1,226 @@
+// Distributed under the Boost Software License, Version 1.0. See LICENSE.
+#pragma once
+
+#include <cenote/drivers/null.hpp>
+
+#include <atomic>
+#include <bit>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <thread>
+#include <utility>
+#include <vector>
+
+/// Pools as people write them, over the connections that the pools here are measured with. All have
+///
+///   explicit P(unsigned size)     opens that many connections
+///   connection* acquire()
+///   void give_back(connection*)
+namespace hand {
+
+using connection = cenote::null::connection;
+
+/// Gives back at the end of its scope, as every pool by hand has sooner or later.
+template <class Pool>
+class lease {
+public:
+    explicit lease(Pool& pool) : pool_{&pool}, c_{pool.acquire()} {}
+    lease(lease&& other) noexcept : pool_{other.pool_}, c_{std::exchange(other.c_, nullptr)} {}
+    lease& operator=(lease&&) = delete;
+    ~lease() {
+        if (c_ != nullptr) pool_->give_back(c_);
+    }
+    [[nodiscard]] connection& operator*() const noexcept { return *c_; }
+
+private:
+    Pool* pool_;
+    connection* c_;
+};
+
+/// The shortest that many threads can share: whoever finds nothing tries again.
+class mutex_vector {
+public:
+    explicit mutex_vector(unsigned size) : all_(size) {
+        idle_.reserve(size);
+        for (connection& c : all_) idle_.push_back(&c);
+    }
+    [[nodiscard]] connection* acquire() {
+        for (;;) {
+            {
+                const std::scoped_lock lock{mutex_};
+                if (!idle_.empty()) {
+                    connection* const c = idle_.back();
+                    idle_.pop_back();
+                    return c;
+                }
+            }
+            std::this_thread::yield();
+        }
+    }
+    void give_back(connection* c) {
+        const std::scoped_lock lock{mutex_};
+        idle_.push_back(c);
+    }
+
+private:
+    std::mutex mutex_;
+    std::vector<connection> all_;
+    std::vector<connection*> idle_;
+};
+
+/// The one of the textbooks.
+class mutex_condvar_deque {
+public:
+    explicit mutex_condvar_deque(unsigned size) : all_(size) {
+        for (connection& c : all_) idle_.push_back(&c);
+    }
+    [[nodiscard]] connection* acquire() {
+        std::unique_lock lock{mutex_};
+        returned_.wait(lock, [this] { return !idle_.empty(); });
+        connection* const c = idle_.front();
+        idle_.pop_front();
+        return c;
+    }
+    void give_back(connection* c) {
+        {
+            const std::scoped_lock lock{mutex_};
+            idle_.push_back(c);
+        }
+        returned_.notify_one();
+    }
+
+private:
+    std::mutex mutex_;
+    std::condition_variable returned_;
+    std::vector<connection> all_;
+    std::deque<connection*> idle_;
+};
+
+/// For one thread: slots in place, a stack of idle ones through the slots, opened on demand, refusing to be used after close(). What a
+/// lease needs to find its home is in its slot, so it is one pointer.
+template <unsigned N>
+class stack {
+    struct slot {
+        slot* next = nullptr;
+        stack* home = nullptr;
+        union {
+            connection c;
+        };
+        bool open = false;
+        slot() noexcept {}
+        ~slot() {}
+    };
+
+public:
+    class lease {
+    public:
+        explicit lease(slot* s) noexcept : s_{s} {}
+        lease(lease&& other) noexcept : s_{std::exchange(other.s_, nullptr)} {}
+        lease& operator=(lease&&) = delete;
+        ~lease() {
+            if (s_ != nullptr) s_->home->give_back(s_);
+        }
+        [[nodiscard]] connection& operator*() const noexcept { return s_->c; }
+
+    private:
+        slot* s_;
+    };
+
+    stack() noexcept {
+        for (slot& s : slots_) {
+            s.home = this;
+            s.next = std::exchange(vacant_, &s);
+        }
+    }
+    stack(const stack&) = delete;
+    stack& operator=(const stack&) = delete;
+    ~stack() { close(); }
+
+    [[nodiscard]] lease acquire() {
+        slot* const s = idle_;
+        if (s == nullptr) [[unlikely]] return lease{open()};
+        idle_ = s->next;
+        return lease{s};
+    }
+    void close() noexcept {
+        closed_ = true;
+        while (slot* const s = idle_) {
+            idle_ = s->next;
+            driver_.close(s->c);
+            s->c.~connection();
+            s->open = false;
+            --used_;
+            s->next = std::exchange(vacant_, s);
+        }
+    }
+
+private:
+    void give_back(slot* s) noexcept {
+        s->next = idle_;
+        idle_ = s;
+    }
+    [[gnu::noinline]] slot* open() {
+        slot* const s = vacant_;
+        if (closed_ || s == nullptr) throw std::runtime_error("no connection");
+        ::new (static_cast<void*>(&s->c)) connection(driver_.open(cenote::deadline::never()));
+        vacant_ = s->next;
+        s->open = true;
+        ++used_;
+        return s;
+    }
+
+    slot* idle_ = nullptr;
+    slot* vacant_ = nullptr;
+    unsigned used_ = 0;
+    bool closed_ = false;
+    [[no_unique_address]] cenote::null driver_;
+    slot slots_[N];
+};
+
+/// One connection behind two exchanges: what two locked instructions cost, the least for taking and giving back between threads.
+class one_slot {
+public:
+    explicit one_slot(unsigned) {}
+    [[nodiscard]] connection* acquire() {
+        for (;;) {
+            if (connection* const c = idle_.exchange(nullptr, std::memory_order_acquire)) return c;
+            std::this_thread::yield();
+        }
+    }
+    void give_back(connection* c) { idle_.exchange(c, std::memory_order_release); }
+
+private:
+    connection c_;
+    alignas(64) std::atomic<connection*> idle_{&c_};
+};
+
+/// Up to 64 connections as the bits of one word: nobody can wait for them but by asking again.
+class bitmap {
+public:
+    explicit bitmap(unsigned size) : all_(size), idle_{size == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << size) - 1} {
+        if (size > 64) throw std::invalid_argument("a word has 64 bits");
+    }
+    [[nodiscard]] connection* acquire() {
+        std::uint64_t v = idle_.load(std::memory_order_relaxed);
+        for (;;) {
+            if (v == 0) {
+                std::this_thread::yield();
+                v = idle_.load(std::memory_order_relaxed);
+            } else if (idle_.compare_exchange_weak(v, v & (v - 1), std::memory_order_acquire, std::memory_order_relaxed)) {
+                return &all_[static_cast<std::size_t>(std::countr_zero(v))];
+            }
+        }
+    }
+    void give_back(connection* c) { idle_.fetch_or(std::uint64_t{1} << (c - all_.data()), std::memory_order_release); }
+
+private:
+    std::vector<connection> all_;
+    alignas(64) std::atomic<std::uint64_t> idle_;
+};
+
+} // namespace hand
