@@ -27,13 +27,14 @@ namespace cenote::testing {
 
 /// A place where a pool calls its driver.
 enum class site : unsigned char {
-    open, close, peek, ping, state, rollback, reset, reset_start, rollback_start, execute_start, reset_finish, execute,
+    open, close, peek, ping, state, rollback, reset, reset_start, rollback_start, execute_start, reset_finish, execute, role, interrupter, cancel, sever,
 };
-inline constexpr std::size_t site_count = 12;
+inline constexpr std::size_t site_count = 16;
 
 [[nodiscard]] constexpr std::string_view to_string(site s) noexcept {
     constexpr std::array<std::string_view, site_count> names{"open",  "close",       "peek",           "ping",          "state",        "rollback",
-                                                             "reset", "reset_start", "rollback_start", "execute_start", "reset_finish", "execute"};
+                                                             "reset", "reset_start", "rollback_start", "execute_start", "reset_finish", "execute",
+                                                             "role",  "interrupter", "cancel",         "sever"};
     return names[static_cast<std::size_t>(s)];
 }
 
@@ -42,7 +43,7 @@ inline constexpr std::size_t site_count = 12;
 
 /// Whether the driver concept lets a call there throw.
 [[nodiscard]] constexpr bool may_throw(site s) noexcept {
-    return s != site::close && s != site::peek && s != site::state && !is_start(s);
+    return s != site::close && s != site::peek && s != site::state && s != site::sever && !is_start(s);
 }
 
 /// One call of the driver, as a hook sees it.
@@ -127,6 +128,12 @@ public:
         o.state_ = v;
         return o;
     }
+    /// What `role` answers.
+    [[nodiscard]] static outcome see(server_role v) {
+        outcome o{kind::role};
+        o.role_ = v;
+        return o;
+    }
     /// `reset_start`, `rollback_start` or `execute_start` answers false: the send would wait.
     [[nodiscard]] static outcome would_block() { return outcome{kind::refusal}; }
     /// Nothing happens until the call's deadline, then it throws class `timeout`: a black hole and a driver that keeps its word.
@@ -147,7 +154,7 @@ public:
 
 private:
     friend class script;
-    enum class kind : unsigned char { own, thrown, liveness, state, refusal };
+    enum class kind : unsigned char { own, thrown, liveness, state, role, refusal };
 
     explicit outcome(kind k = kind::own) noexcept : kind_{k} {}
 
@@ -165,6 +172,7 @@ private:
         case kind::thrown: return may_throw(s);
         case kind::liveness: return s == site::peek;
         case kind::state: return s == site::state;
+        case kind::role: return s == site::role;
         case kind::refusal: return is_start(s);
         }
         return false;
@@ -173,6 +181,7 @@ private:
     kind kind_;
     liveness liveness_ = liveness::quiet;
     session_state state_ = session_state::idle;
+    server_role role_ = server_role::primary;
     std::function<void()> throw_;
     duration delay_ = duration::zero();
     std::shared_ptr<gate::door> door_;
@@ -299,6 +308,7 @@ public:
 
 private:
     friend class scripted_connection;
+    friend class scripted_token;
     friend class scripted_base;
 
     struct plan {
@@ -440,6 +450,9 @@ private:
     }
     static session_state answer(const std::shared_ptr<const outcome>& o, session_state own) noexcept {
         return o && o->kind_ == outcome::kind::state ? o->state_ : own;
+    }
+    static server_role answer(const std::shared_ptr<const outcome>& o, server_role own) noexcept {
+        return o && o->kind_ == outcome::kind::role ? o->role_ : own;
     }
     static bool refused(const std::shared_ptr<const outcome>& o) noexcept { return o && o->kind_ == outcome::kind::refusal; }
 

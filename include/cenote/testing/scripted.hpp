@@ -163,6 +163,18 @@ private:
     std::unique_ptr<script::session> s_;
 };
 
+/// What another thread interferes through: the session's number, so that it means nothing any more once that is closed.
+class scripted_token {
+public:
+    /// The id of the session.
+    [[nodiscard]] std::size_t id() const noexcept { return id_; }
+
+private:
+    friend class scripted_base;
+    explicit scripted_token(std::size_t id) noexcept : id_{id} {}
+    std::size_t id_;
+};
+
 /// Everything the scripted driver can do; `basic_scripted` says which of it a pool gets to see.
 class scripted_base {
 protected:
@@ -249,10 +261,26 @@ protected:
     void do_reset_finish(connection& c, deadline by) const {
         const visit v = look(site::reset_finish, c);
         if (v.ok() && !c.s_->started) script_.blame("reset_finish", c.id(), "nothing was started");
-        trip(site::reset_finish, c, by, {});
+        (void)trip(site::reset_finish, c, by, {});
         if (!v.ok()) return;
         if (c.s_->started == site::execute_start) script_.note(c.s_->sql);
         c.clean(c.s_->started == site::reset_start);
+    }
+
+    [[nodiscard]] server_role do_role(connection& c, deadline by) const {
+        const visit v = c.enter(to_string(site::role));
+        return script::answer(trip(site::role, c, by, {}), server_role::primary);
+    }
+
+    [[nodiscard]] scripted_token do_interrupter(connection& c) const {
+        const visit v = look(site::interrupter, c);
+        (void)script_.play(site::interrupter, c.id());
+        return scripted_token{c.id()};
+    }
+    void do_cancel(scripted_token& t, deadline by) const { (void)script_.play(site::cancel, t.id(), by); }
+    void do_sever(scripted_token& t, deadline by) const noexcept {
+        (void)script_.play(site::sever, t.id(), by);
+        script_.lose(t.id());
     }
 
     script script_;
@@ -262,17 +290,19 @@ private:
 
     [[nodiscard]] visit round_trip(site s, connection& c, deadline by, std::string_view sql = {}) const {
         visit v = c.enter(to_string(s));
-        trip(s, c, by, sql);
+        (void)trip(s, c, by, sql);
         return v;
     }
-    void trip(site s, connection& c, deadline by, std::string_view sql) const {
+    std::shared_ptr<const outcome> trip(site s, connection& c, deadline by, std::string_view sql) const {
+        std::shared_ptr<const outcome> played;
         try {
-            (void)script_.play(s, c.id(), by, sql);
+            played = script_.play(s, c.id(), by, sql);
         } catch (const driver_error& e) {
             if (e.kind() == error_class::disconnected && c.s_) c.s_->lost.store(true, std::memory_order_relaxed);
             throw;
         }
         if (c.lost()) throw driver_error{error_class::disconnected, "scripted session " + std::to_string(c.id()) + " is lost"};
+        return played;
     }
     static void refuse_if_busy(const connection& c) {
         if (c.s_->busy) throw driver_error{error_class::other, "scripted session " + std::to_string(c.id()) + " has an unread result"};
@@ -292,7 +322,9 @@ enum class refinement : unsigned {
     native_handle = 128,
     deferred_rollback = 256, ///< rollback_start, where there is deferred_reset
     deferred_execute = 512,  ///< execute_start, where there is deferred_reset
-    all = 1023,
+    role = 1024,
+    interrupt = 2048, ///< interrupter, cancel and sever
+    all = 4095,
 };
 [[nodiscard]] constexpr refinement operator|(refinement a, refinement b) noexcept {
     return static_cast<refinement>(static_cast<unsigned>(a) | static_cast<unsigned>(b));
@@ -379,6 +411,29 @@ public:
         requires(has(R, refinement::native_handle))
     {
         return c.id();
+    }
+    /// A primary, unless the script says otherwise.
+    [[nodiscard]] server_role role(connection& c, deadline by)
+        requires(has(R, refinement::role))
+    {
+        return do_role(c, by);
+    }
+    [[nodiscard]] scripted_token interrupter(connection& c)
+        requires(has(R, refinement::interrupt))
+    {
+        return do_interrupter(c);
+    }
+    /// Counted, and nothing else, unless the script says otherwise.
+    void cancel(scripted_token& t, deadline by)
+        requires(has(R, refinement::interrupt))
+    {
+        do_cancel(t, by);
+    }
+    /// Loses the session, as the script's `lose`.
+    void sever(scripted_token& t, deadline by) noexcept
+        requires(has(R, refinement::interrupt))
+    {
+        do_sever(t, by);
     }
 };
 

@@ -45,22 +45,25 @@ static_assert(cenote::driver<scripted> && cenote::can_peek<scripted> && cenote::
 static_assert(cenote::can_rollback<scripted> && cenote::can_reset<scripted> && cenote::can_defer_reset<scripted>);
 static_assert(cenote::can_execute<scripted> && cenote::has_native_handle<scripted>);
 static_assert(cenote::can_defer_rollback<scripted> && cenote::can_defer_script<scripted>);
+static_assert(cenote::can_tell_role<scripted> && cenote::can_interrupt<scripted>);
 
 template <refinement R>
 constexpr unsigned shown = (cenote::can_peek<basic_scripted<R>> ? 1u : 0u) | (cenote::can_ping<basic_scripted<R>> ? 2u : 0u) |
                            (cenote::can_tell_state<basic_scripted<R>> ? 4u : 0u) | (cenote::can_rollback<basic_scripted<R>> ? 8u : 0u) |
                            (cenote::can_reset<basic_scripted<R>> ? 16u : 0u) | (cenote::can_defer_reset<basic_scripted<R>> ? 32u : 0u) |
                            (cenote::can_execute<basic_scripted<R>> ? 64u : 0u) | (cenote::has_native_handle<basic_scripted<R>> ? 128u : 0u) |
-                           (cenote::can_defer_rollback<basic_scripted<R>> ? 256u : 0u) | (cenote::can_defer_script<basic_scripted<R>> ? 512u : 0u);
+                           (cenote::can_defer_rollback<basic_scripted<R>> ? 256u : 0u) | (cenote::can_defer_script<basic_scripted<R>> ? 512u : 0u) |
+                           (cenote::can_tell_role<basic_scripted<R>> ? 1024u : 0u) | (cenote::can_interrupt<basic_scripted<R>> ? 2048u : 0u);
 static_assert(cenote::driver<basic_scripted<refinement::none>> && shown<refinement::none> == 0);
-static_assert(shown<refinement::all> == 1023);
-static_assert(shown<refinement::all - refinement::peek> == 1022);
+static_assert(shown<refinement::all> == 4095);
+static_assert(shown<refinement::all - refinement::peek> == 4094);
 static_assert(shown<refinement::ping | refinement::deferred_reset> == 34);
 static_assert(shown<refinement::state> == 4 && shown<refinement::rollback> == 8 && shown<refinement::reset> == 16);
 static_assert(shown<refinement::deferred_reset | refinement::deferred_rollback> == 32 + 256);
 static_assert(shown<refinement::deferred_reset | refinement::deferred_execute> == 32 + 512);
-static_assert(shown<refinement::all - refinement::deferred_reset> == 255 - 32, "without it there is nothing to start");
+static_assert(shown<refinement::all - refinement::deferred_reset> == 4095 - 32 - 256 - 512, "without it there is nothing to start");
 static_assert(shown<refinement::execute> == 64 && shown<refinement::native_handle> == 128);
+static_assert(shown<refinement::role> == 1024 && shown<refinement::interrupt> == 2048);
 
 TEST_CASE("a scripted driver that nobody scripted opens, works and closes") {
     script s;
@@ -144,6 +147,10 @@ TEST_CASE("every site that may throw can throw a driver error, another exception
     throws(site::rollback, [&] { d.rollback(c, never); });
     throws(site::reset, [&] { d.reset(c, never); });
     throws(site::execute, [&] { d.execute(c, "x", never); });
+    throws(site::role, [&] { (void)d.role(c, never); });
+    throws(site::interrupter, [&] { (void)d.interrupter(c); });
+    auto token = d.interrupter(c);
+    throws(site::cancel, [&] { d.cancel(token, never); });
     REQUIRE(d.reset_start(c));
     throws(site::reset_finish, [&] { d.reset_finish(c, never); });
     d.close(c);
@@ -153,13 +160,15 @@ TEST_CASE("every site that may throw can throw a driver error, another exception
 
 TEST_CASE("an outcome that the call cannot have is refused when it is scripted") {
     script s;
-    for (const site where : {site::close, site::peek, site::state, site::reset_start, site::rollback_start, site::execute_start}) {
+    for (const site where : {site::close, site::peek, site::state, site::reset_start, site::rollback_start, site::execute_start, site::sever}) {
         CHECK_THROWS_AS(s.next(where, outcome::throw_int()), std::invalid_argument);
         CHECK_THROWS_AS(s.always(where, outcome::fail(error_class::other)), std::invalid_argument);
     }
     CHECK_THROWS_WITH(s.next(site::ping, outcome::see(liveness::dead)),
                       ContainsSubstring("script.ping = an outcome of another call: must be one that ping can have"));
     CHECK_THROWS_AS(s.next(site::peek, outcome::see(session_state::idle)), std::invalid_argument);
+    CHECK_THROWS_AS(s.next(site::state, outcome::see(cenote::server_role::standby)), std::invalid_argument);
+    CHECK_THROWS_AS(s.next(site::role, outcome::see(liveness::quiet)), std::invalid_argument);
     CHECK_THROWS_AS(s.next(site::reset, outcome::would_block()), std::invalid_argument);
 }
 
@@ -178,6 +187,50 @@ TEST_CASE("answers of peek, state and the starts can be scripted") {
     CHECK_FALSE(d.execute_start(c, "x"));
     CHECK(c.pristine());
     d.close(c);
+}
+
+TEST_CASE("a scripted server is a primary until the script says otherwise") {
+    script s;
+    scripted d{s};
+    auto c = d.open(never);
+    s.next(site::role, outcome::see(cenote::server_role::standby)).next(site::role, outcome::see(cenote::server_role::unknown));
+    CHECK(d.role(c, never) == cenote::server_role::standby);
+    CHECK(d.role(c, never) == cenote::server_role::unknown);
+    CHECK(d.role(c, never) == cenote::server_role::primary);
+    s.lose(1);
+    CHECK(class_of([&] { (void)d.role(c, never); }) == error_class::disconnected);
+    CHECK(s.calls(site::role) == 4);
+    d.close(c);
+}
+
+TEST_CASE("what an interrupter severs is lost, and nothing else; what it cancels is counted") {
+    script s;
+    scripted d{s};
+    auto a = d.open(never);
+    auto b = d.open(never);
+    auto first = d.interrupter(a);
+    auto token = std::move(first);
+    CHECK(token.id() == 1);
+    std::vector<std::string> seen;
+    const auto note = [&](const call& k) { seen.push_back(std::string{to_string(k.where)} + " " + std::to_string(k.connection)); };
+    s.on(site::interrupter, note).on(site::cancel, note).on(site::sever, note);
+    d.cancel(token, never);
+    a.use();
+    d.sever(token, never);
+    CHECK(a.lost());
+    CHECK_FALSE(b.lost());
+    CHECK(class_of([&] { a.use(); }) == error_class::disconnected);
+    d.close(a);
+    d.cancel(token, never); // there is nobody any more
+    d.sever(token, never);
+    b.use();
+    (void)d.interrupter(b);
+    CHECK(seen == std::vector<std::string>{"cancel 1", "sever 1", "cancel 1", "sever 1", "interrupter 2"});
+    CHECK(s.calls(site::cancel) == 2);
+    CHECK(s.calls(site::sever) == 2);
+    CHECK(s.calls(site::interrupter) == 2);
+    d.close(b);
+    CHECK(s.violations_at_end().empty());
 }
 
 TEST_CASE("a hook runs in the call, before its outcome, and may throw") {
