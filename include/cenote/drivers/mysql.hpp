@@ -1,6 +1,7 @@
 // Distributed under the Boost Software License, Version 1.0. See LICENSE.
 #pragma once
 
+#include <cenote/credentials.hpp>
 #include <cenote/driver.hpp>
 #include <cenote/drivers/detail/mysql_client.hpp>
 #include <cenote/drivers/detail/mysql_dial.hpp>
@@ -75,6 +76,10 @@ public:
 
         std::string user{};     ///< empty: the client takes the name of the system's user
         std::string password{}; ///< in no message and no dump
+        /// Where both come from each time a connection is opened, instead.
+        ///
+        /// Default  none.
+        cenote::credentials credentials{};
 
         /// The default schema, which `reset` brings back.
         ///
@@ -211,6 +216,9 @@ private:
     using target = drivers::mysql_client::target<options>;
     void kill(const token& t, std::string_view what, deadline by) const;
 
+    /// What to connect with at this moment.
+    [[nodiscard]] std::shared_ptr<const target> target_now() const;
+
     std::shared_ptr<const target> target_; // shared with what outlives a move of the driver
 };
 
@@ -228,7 +236,16 @@ private:
     unsigned long session_ = 0;
 };
 
-inline mysql::dialling mysql::dial(deadline by) { return dialling{target_, by}; }
+inline mysql::dialling mysql::dial(deadline by) { return dialling{target_now(), by}; }
+inline std::shared_ptr<const mysql::target> mysql::target_now() const {
+    if (!target_->opt.credentials) return target_;
+    const login now = target_->opt.credentials.get();
+    options o = target_now()->opt;
+    o.credentials = {};
+    if (!now.user.empty()) o.user = now.user;
+    o.password = now.password;
+    return std::make_shared<const target>(std::move(o));
+}
 inline mysql::connection mysql::open(deadline by) { return drivers::complete(dial(by)); }
 inline void mysql::close(connection& c) noexcept { c.close(); }
 inline void mysql::abandon(connection& c) noexcept { c.abandon(); }

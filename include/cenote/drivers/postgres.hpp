@@ -1,6 +1,7 @@
 // Distributed under the Boost Software License, Version 1.0. See LICENSE.
 #pragma once
 
+#include <cenote/credentials.hpp>
 #include <cenote/detail/invalid.hpp>
 #include <cenote/driver.hpp>
 #include <cenote/drivers/detail/pg_cancel.hpp>
@@ -57,6 +58,11 @@ public:
         /// Shape    `{{"host", host}, {"dbname", name}, {"password", secret}}`
         /// Range    keywords that this libpq knows, values without a zero byte; else std::invalid_argument.
         std::vector<std::pair<std::string, std::string>> parameters{};
+
+        /// Where user and password come from each time a connection is opened; they win over all of the above.
+        ///
+        /// Default  none.
+        cenote::credentials credentials{};
 
         /// What pg_stat_activity shows, unless PGAPPNAME, the string or `parameters` say otherwise.
         ///
@@ -297,7 +303,14 @@ inline std::shared_ptr<const drivers::pg::blueprint> postgres::make_plan(const o
         drivers::pg::blueprint{drivers::pg::target{o.conninfo, o.parameters, defaults}, o.init, std::move(hears)});
 }
 
-inline postgres::dialling postgres::dial(deadline by) { return dialling{drivers::pg::dial{plan_, by}}; }
+inline postgres::dialling postgres::dial(deadline by) {
+    if (!options_.credentials) return dialling{drivers::pg::dial{plan_, by}};
+    const login now = options_.credentials.get();
+    options o = options_;
+    if (!now.user.empty()) o.parameters.emplace_back("user", now.user);
+    o.parameters.emplace_back("password", now.password);
+    return dialling{drivers::pg::dial{make_plan(o), by}};
+}
 inline postgres::connection postgres::open(deadline by) { return drivers::complete(dial(by)); }
 
 inline void postgres::close(connection& c) noexcept {
