@@ -240,7 +240,7 @@ inline mysql::dialling mysql::dial(deadline by) { return dialling{target_now(), 
 inline std::shared_ptr<const mysql::target> mysql::target_now() const {
     if (!target_->opt.credentials) return target_;
     const login now = target_->opt.credentials.get();
-    options o = target_now()->opt;
+    options o = target_->opt;
     o.credentials = {};
     if (!now.user.empty()) o.user = now.user;
     o.password = now.password;
@@ -305,7 +305,7 @@ inline mysql::token mysql::interrupter(connection& c) {
 inline void mysql::kill(const token& t, std::string_view what, deadline by) const {
     constexpr std::string_view doing = "cannot interrupt a statement on";
     if (!t.socket_) target_->fail(error_class::disconnected, doing, "the connection was closed");
-    options o = target_->opt;
+    options o = target_now()->opt;
     o.database.clear();
     o.init.clear();
     if (!t.address_.empty() && o.tls.mode != tls_mode::verify_identity) o.host = t.address_;
