@@ -287,7 +287,7 @@ public:
             if (n < 1 || n > most) detail::bad_value("warm_up(n)", n, "must be 1 to max, which is " + std::to_string(most));
             const time_point began = core_type::sync::now();
             if constexpr (core_type::cfg::threads) {
-                c.keeper().start();
+                detail::shell::start_keeper(c);
                 c.begin_warming(n);
             }
             const errc why = detail::shell::warm(c, n, d);
@@ -331,7 +331,7 @@ public:
     }
     /// The same, of those that `pred(const connection&)` names.
     ///
-    /// Called   under the pool's lock: it must be quick, noexcept, and not call the pool.
+    /// Called   under the pool's lock, for a connection more than once: it must be quick, noexcept, always say the same, and not call the pool.
     template <class Pred>
         requires std::is_nothrow_invocable_r_v<bool, Pred&, const connection_type&>
     unsigned trim(Pred pred) noexcept {
@@ -374,9 +374,11 @@ public:
                 if (!out.drained) {
                     const duration grace = c.template get<typename core_type::cfg::cutting>().grace;
                     const deadline by = deadline::after(grace, core_type::sync::now());
-                    const auto left = c.count();
-                    out.cut = std::min(detail::shell::sever_all(c, by), left.used - left.idle - left.opening - left.leaving);
-                    out.drained = c.drained(by.at());
+                    const auto leased = static_cast<unsigned>(detail::shell::stats(c).used);
+                    if (const unsigned severed = detail::shell::sever_all(c, by); severed != 0) {
+                        out.cut = std::min(severed, leased);
+                        out.drained = c.drained(by.at());
+                    }
                 }
             }
             if (!out.drained) {

@@ -37,6 +37,8 @@ constexpr std::pair<close_reason, std::string_view> reasons[]{
     {close_reason::setup_failed, "setup_failed"},
     {close_reason::discarded, "discarded"},
     {close_reason::shutdown, "shutdown"},
+    {close_reason::invalidated, "invalidated"},
+    {close_reason::wrong_role, "wrong_role"},
     {close_reason::custom, "custom"},
 };
 constexpr bool named_in_order() {

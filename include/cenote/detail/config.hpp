@@ -170,8 +170,8 @@ struct config<Driver, list<P...>> {
     static constexpr bool defers_reset = is_deferred<reset>;
     static constexpr bool resets = !std::is_same_v<reset, no_reset>;
     static constexpr bool times_leases = any_times_returns<sinks>::value;
-    /// Nothing but closing can concern a return: slots in the pool, one thread, nobody waits.
-    static constexpr bool calm = embedded && !locking::threads && !waiting::waits &&
+    /// Nothing but closing can concern a return: slots in the pool, one thread, nobody waits, and what is idle stays so.
+    static constexpr bool calm = embedded && !locking::threads && !waiting::waits && !keepalive::tests &&
         requires { typename locking::template calm_idle_set<order>; };
 
     template <class C>

@@ -360,16 +360,38 @@ public:
         return extracted(Idle::extract(pred, min_idle > for_min ? min_idle : for_min));
     }
 
-    /// Takes out one idle link that `pred` names, for a test; it is given back by give_tested(), or leaves by leave_tested().
+    /// Those that `pred` names of what is kept while suspended.
     template <class Pred>
-    [[nodiscard]] link* borrow(Pred&& pred) noexcept
+    [[nodiscard]] link* extract_held(Pred&& pred) noexcept
         requires(!calm)
     {
         this->lock();
         link* out = nullptr;
-        if (gate_ == gate::open) {
-            bool found = false;
-            out = Idle::extract([&](link& l) noexcept { return !found && (found = pred(l)); }, 0);
+        for (link** at = &transit_.held; *at != nullptr;) {
+            link* const l = *at;
+            if (!pred(*l)) {
+                at = &l->next;
+                continue;
+            }
+            *at = l->next;
+            l->next = out;
+            out = l;
+        }
+        return extracted(out);
+    }
+
+    /// Takes out one idle link that `pred` names, for a test, unless `most` are being tested; it is given back by give_tested(), or
+    /// leaves by leave_tested().
+    template <class Pred>
+    [[nodiscard]] link* borrow(Pred&& pred, unsigned most) noexcept
+        requires(!calm)
+    {
+        this->lock();
+        link* out = nullptr;
+        if (gate_ == gate::open && transit_.testing < most) {
+            link* one = nullptr;
+            this->each_locked([&](link& l) noexcept { one = pred(l) ? &l : one; });
+            if (one != nullptr) out = Idle::extract([one](link& l) noexcept { return &l == one; }, 0); // unless taken meanwhile
             if (out != nullptr) ++transit_.testing;
         }
         this->unlock();

@@ -123,6 +123,13 @@ public:
         return dials_ended_;
     }
 
+    /// Those who wait for a dial to end look again.
+    void rouse() noexcept {
+        const std::scoped_lock lock{mutex_};
+        ++dials_ended_;
+        gone_.notify_all();
+    }
+
     /// The pool is going: nothing new is begun, what was posted is done. Waits for that up to `patience`; workers that are not done
     /// by then go on by themselves, each kept in a core by its permit or pin.
     void stop() noexcept {
@@ -247,7 +254,7 @@ private:
     unsigned allowed_ = max_dials_; ///< one after a failure, then twice as many with each success
     unsigned parked_ = 0;
     unsigned dialling_ = 0;
-    unsigned dials_ended_ = 0;
+    unsigned dials_ended_ = 0; ///< and how often somebody was roused
     duration patience_;
     bool dial_wanted_ = false;
     bool stop_ = false;

@@ -109,11 +109,14 @@ protected:
         if (staying() < min) return true;
         unsigned waiting = wish_ && this->empty_locked() ? 1U : 0U;
         if constexpr (waits) waiting += queue_.count;
-        unsigned coming = 0;
-        if constexpr (!calm) coming = transit_.opening + transit_.testing;
+        unsigned coming = 0, tested = 0;
+        if constexpr (!calm) {
+            coming = transit_.opening;
+            tested = transit_.testing; // soon idle again, but nobody is made to wait for that: a test may hang
+        }
         // What is idle is on its way to somebody who was told to look.
         if (waiting > coming && waiting > coming + this->count_locked()) return true;
-        return min_idle != 0 && this->count_locked() + coming < min_idle + waiting;
+        return min_idle != 0 && this->count_locked() + coming + tested < min_idle + waiting;
     }
 
     void push_waiter(node& n) noexcept {

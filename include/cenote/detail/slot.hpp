@@ -39,8 +39,8 @@ public:
     void raise(doubt to) noexcept {
         for (doubt was = get(); was < to && !mark_.compare_exchange_weak(was, to, std::memory_order_relaxed);) {}
     }
-    /// Before a test, so that what is raised meanwhile stays.
-    void settle_suspicion() noexcept {
+    /// Takes a suspicion away, and nothing worse.
+    void settle() noexcept {
         doubt was = doubt::suspect;
         mark_.compare_exchange_strong(was, doubt::none, std::memory_order_relaxed);
     }

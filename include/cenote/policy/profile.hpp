@@ -74,7 +74,7 @@ struct bare {
     using family = family::profile;
     [[nodiscard]] static constexpr auto policies() {
         return bundle{fixed<N>{}, no_wait{}, lifo{}, single_threaded{}, manual{}, no_acquire_timeout{}, no_connect_timeout{}, no_age_limit{},
-                      no_validation{}, no_reset{}, no_leak_check{}, allow_nested{}, no_metrics{}, no_hooks{}, clock::steady{}, unnamed{}};
+                      no_validation{}, any_role{}, no_keepalive{}, no_reset{}, never_cut{}, no_leak_check{}, allow_nested{}, no_metrics{}, no_hooks{}, clock::steady{}, unnamed{}};
     }
 };
 

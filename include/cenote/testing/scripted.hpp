@@ -280,7 +280,7 @@ protected:
     void do_cancel(scripted_token& t, deadline by) const { (void)script_.play(site::cancel, t.id(), by); }
     void do_sever(scripted_token& t, deadline by) const noexcept {
         (void)script_.play(site::sever, t.id(), by);
-        script_.lose(t.id());
+        script{script_}.lose(t.id()); // by another handle, this one is const
     }
 
     script script_;

@@ -121,6 +121,6 @@ constexpr bool indexed_without_gap(list<F...>) {
     return seen == (1U << sizeof...(F)) - 1;
 }
 static_assert(indexed_without_gap(list<family::profile, family::sizing, family::waiting, family::order, family::locking, family::housekeeping, family::budget,
-                                       family::connecting, family::age, family::validation, family::reset, family::leak, family::nesting, family::metrics,
-                                       family::hooks, family::clock, family::name>{}));
+                                       family::connecting, family::age, family::validation, family::role, family::keepalive, family::reset, family::cutting, family::leak,
+                                       family::nesting, family::metrics, family::hooks, family::clock, family::name>{}));
 } // namespace

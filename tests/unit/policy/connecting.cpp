@@ -13,13 +13,18 @@
 using namespace std::chrono_literals;
 using Catch::Matchers::Message;
 using cenote::backoff;
+using cenote::breaker;
 using cenote::connect_timeout;
 using cenote::duration;
+using cenote::no_breaker;
 using cenote::no_connect_timeout;
 
 namespace {
 static_assert(connect_timeout{}.limit() == 15s && no_connect_timeout::limit() == duration::max());
 static_assert(std::is_empty_v<no_connect_timeout>);
+static_assert(breaker{}.limit() == 3 && breaker{7}.limit() == 7 && no_breaker::limit() == 0 && std::is_empty_v<no_breaker>);
+static_assert(std::is_same_v<breaker::kind, no_breaker::kind> && !std::is_same_v<breaker::kind, backoff::kind>, "one breaker beside one backoff");
+static_assert(backoff{}.attempts == 0, "those who wait are not told before their budget ends");
 static_assert(backoff{}.first == 100ms && backoff{}.max == 30s && backoff{}.factor == 2.0, "the documented defaults");
 constexpr double all = 1.0; // not drawn, but shows the whole span
 } // namespace
@@ -76,5 +81,21 @@ TEST_CASE("backoff refuses what would never pause or never stop growing") {
         b.factor = factor;
         CHECK_THROWS_MATCHES(b.check(), std::invalid_argument,
                              Message(std::string{"cenote: backoff.factor = "} + text + ": must be a finite number of at least 1"));
+    }
+}
+
+TEST_CASE("a breaker opens after one failure or more") {
+    CHECK_NOTHROW(breaker{}.check());
+    CHECK_NOTHROW(breaker{1}.check());
+    CHECK_NOTHROW(breaker{std::numeric_limits<unsigned>::max()}.check());
+    CHECK_THROWS_MATCHES(breaker{0}.check(), std::invalid_argument,
+                         Message("cenote: breaker.failures = 0: must be at least 1; to switch it off write no_breaker"));
+}
+
+TEST_CASE("any number of attempts is one that backoff takes") {
+    backoff b{};
+    for (const unsigned n : {0U, 1U, std::numeric_limits<unsigned>::max()}) {
+        b.attempts = n;
+        CHECK_NOTHROW(b.check());
     }
 }

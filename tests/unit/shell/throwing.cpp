@@ -72,6 +72,9 @@ struct trip {
 
 constexpr std::size_t size = 2;
 
+/// What a driver may answer with an exception.
+constexpr site throwing_sites[]{site::open, site::ping, site::rollback, site::reset, site::reset_finish, site::execute, site::interrupter, site::cancel};
+
 /// A short life of a pool that comes by everything it can do; what it throws is expected, what it does wrong is not.
 template <class Pool>
 void scenario(Pool& p, script& s, manual_clock& time) {
@@ -155,7 +158,7 @@ void sweep(Make make) {
             tripwire wire{at, what};
             manual_clock time;
             const auto arm = [&] {
-                for (const site where : {site::open, site::ping, site::rollback, site::reset, site::reset_finish, site::execute}) {
+                for (const site where : throwing_sites) {
                     s.on(where, [&wire](const testing::call&) { wire.step(); });
                 }
             };
@@ -165,7 +168,7 @@ void sweep(Make make) {
                 auto p = make(s, wire, time);
                 scenario(*p, s, time);
                 wire.disarm();
-                for (const site where : {site::open, site::ping, site::rollback, site::reset, site::reset_finish, site::execute}) s.clear(where);
+                for (const site where : throwing_sites) s.clear(where);
                 const auto at_rest = [&] {
                     (void)p->maintain();
                     const pool_stats n = p->stats();
@@ -197,16 +200,16 @@ auto all_hooks(script s, tripwire& w, manual_clock& time, auto... policies) {
 } // namespace
 
 TEST_CASE("no exception at any step loses a slot: callers dial, resets at return") {
-    sweep([](script s, tripwire& w, manual_clock& time) { return all_hooks(s, w, time, manual{}, bounded{.max = size}, at_return<reset_if_dirty>{}, peek_after{}); });
+    sweep([](script s, tripwire& w, manual_clock& time) { return all_hooks(s, w, time, manual{}, bounded{.max = size}, cut_at_close{0s}, at_return<reset_if_dirty>{}, peek_after{}); });
 }
 TEST_CASE("no exception at any step loses a slot: callers dial, resets deferred, min kept") {
     sweep([](script s, tripwire& w, manual_clock& time) {
-        return all_hooks(s, w, time, manual{}, bounded{.min_idle = 1, .min = 1, .max = size}, deferred<reset_always>{}, pre_ping{});
+        return all_hooks(s, w, time, manual{}, bounded{.min_idle = 1, .min = 1, .max = size}, cut_at_close{0s}, deferred<reset_always>{}, pre_ping{});
     });
 }
 TEST_CASE("no exception at any step loses a slot: callers dial, resets in the background, overflow") {
     sweep([](script s, tripwire& w, manual_clock& time) {
-        return all_hooks(s, w, time, manual{}, overflow{.size = 1, .max_overflow = 1}, background<reset_with>{reset_with{"discard"}}, pre_ping_after{});
+        return all_hooks(s, w, time, manual{}, overflow{.size = 1, .max_overflow = 1}, cut_at_close{0s}, background<reset_with>{reset_with{"discard"}}, pre_ping_after{});
     });
 }
 TEST_CASE("no exception at any step loses a slot: one thread") {
@@ -217,23 +220,23 @@ TEST_CASE("no exception at any step loses a slot: nobody waits, fixed size") {
 }
 TEST_CASE("no exception at any step loses a slot: a background thread, resets deferred") {
     sweep([](script s, tripwire& w, manual_clock& time) {
-        return all_hooks(s, w, time, bounded{.max = size}, backoff{.first = 1us, .max = 1us}, deferred<reset_if_dirty>{}, peek_after{});
+        return all_hooks(s, w, time, bounded{.max = size}, cut_at_close{0s}, backoff{.first = 1us, .max = 1us}, deferred<reset_if_dirty>{}, peek_after{});
     });
 }
 TEST_CASE("no exception at any step loses a slot: callers dial, a script is deferred or, every second time, left to housekeeping") {
     sweep([](script s, tripwire& w, manual_clock& time) {
         for (int i = 0; i < 20; ++i) s.next(site::execute_start, outcome::would_block()).next(site::execute_start, outcome::ok());
-        return all_hooks(s, w, time, manual{}, bounded{.max = size}, deferred<reset_with>{reset_with{"discard"}}, pre_ping{});
+        return all_hooks(s, w, time, manual{}, bounded{.max = size}, cut_at_close{0s}, deferred<reset_with>{reset_with{"discard"}}, pre_ping{});
     });
 }
 TEST_CASE("no exception at any step loses a slot: a background thread, resets left to it for want of room to send") {
     sweep([](script s, tripwire& w, manual_clock& time) {
         s.always(site::rollback_start, outcome::would_block());
-        return all_hooks(s, w, time, bounded{.max = size}, backoff{.first = 1us, .max = 1us}, deferred<reset_if_dirty>{}, peek_after{});
+        return all_hooks(s, w, time, bounded{.max = size}, cut_at_close{0s}, backoff{.first = 1us, .max = 1us}, deferred<reset_if_dirty>{}, peek_after{});
     });
 }
 TEST_CASE("no exception at any step loses a slot: a background thread, resets in the background, overflow, strictly fair") {
     sweep([](script s, tripwire& w, manual_clock& time) {
-        return all_hooks(s, w, time, overflow{.size = 1, .max_overflow = 1}, strictly_fair{}, backoff{.first = 1us, .max = 1us}, background<reset_always>{}, pre_ping{});
+        return all_hooks(s, w, time, overflow{.size = 1, .max_overflow = 1}, strictly_fair{}, cut_at_close{0s}, backoff{.first = 1us, .max = 1us}, background<reset_always>{}, pre_ping{});
     });
 }

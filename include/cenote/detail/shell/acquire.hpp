@@ -61,7 +61,7 @@ template <class Core>
             const time_point at = Core::sync::now();
             if (b.spent(at)) return {fitness::untested};
             s.pending = false;
-            if (held != doubt::none) s.doubt.settle_suspicion();
+            if (held != doubt::none) settle_suspicion<Core>(s);
             if constexpr (can_peek<driver_type>) {
                 if (c.driver().peek(s.conn) == liveness::dead) return failed(close_reason::validation);
             }
@@ -78,13 +78,16 @@ template <class Core>
         auto&& validation = c.template get<typename cfg::validation>();
         probe test = lifecycle::test_before_use(validation, s, now);
         if constexpr (cfg::tests_suspects) {
-            if (held == doubt::suspect) [[unlikely]] {
-                s.doubt.settle_suspicion();
-                test = can_ping<driver_type> ? probe::ping : probe::peek;
-            }
+            if (held == doubt::suspect) [[unlikely]] test = can_ping<driver_type> ? probe::ping : probe::peek;
         }
+        const auto begin = [&]() noexcept { // not before: a test for which there is no time settles nothing
+            if constexpr (cfg::tests_suspects) {
+                if (held == doubt::suspect) [[unlikely]] settle_suspicion<Core>(s);
+            }
+        };
         if constexpr (can_peek<driver_type>) {
             if (test == probe::peek) {
+                begin();
                 const liveness seen = c.driver().peek(s.conn);
                 if (seen == liveness::quiet) return {};
                 if (seen == liveness::dead || !can_ping<driver_type>) return failed(close_reason::validation);
@@ -95,6 +98,7 @@ template <class Core>
             if (test == probe::ping) {
                 const time_point at = Core::sync::now();
                 if (b.spent(at)) return {fitness::untested};
+                begin();
                 try {
                     ping(c, s.conn, b.test_by(validation.limit(), at));
                 } catch (...) {

@@ -25,14 +25,26 @@ void after_retire(Core* c, retired r, auto&& keeper) noexcept {
     }
 }
 
-/// Closes the connection; the slot keeps its permit.
 template <class Core>
-void end_connection(Core& c, typename Core::slot_type& s, close_reason why) noexcept {
-    run_on_close(c, s.conn, why);
+[[nodiscard]] session_state state_of(Core& c, typename Core::connection_type& conn) noexcept {
+    if constexpr (can_tell_state<typename Core::driver_type>) return c.driver().state(conn);
+    else return session_state::idle;
+}
+
+/// From now on nobody cuts what is in this slot.
+template <class Core>
+void drop_token([[maybe_unused]] Core& c, [[maybe_unused]] typename Core::slot_type& s) noexcept {
     if constexpr (Core::cfg::keeps_tokens) {
         const std::scoped_lock lock{c.token_mutex()};
         s.token.reset();
     }
+}
+
+/// Closes the connection; the slot keeps its permit.
+template <class Core>
+void end_connection(Core& c, typename Core::slot_type& s, close_reason why) noexcept {
+    run_on_close(c, s.conn, why);
+    drop_token(c, s);
     c.driver().close(s.conn);
     s.vacate();
     tell_closed(c, {why});
@@ -46,13 +58,50 @@ void close_in_place(Core& c, typename Core::slot_type& s, close_reason why) noex
     after_retire(&c, c.retire(s), keeper);
 }
 
+/// Cancels what a connection that will be closed is still doing: the server would go on with it, and count the session.
+template <class Core>
+void stop_statement([[maybe_unused]] Core& c, [[maybe_unused]] typename Core::slot_type& s) noexcept {
+    if constexpr (Core::cfg::keeps_tokens) {
+        decltype(s.token) token;
+        {
+            const std::scoped_lock lock{c.token_mutex()};
+            token.swap(s.token);
+        }
+        if (!token) return; // close() has cut it
+        try {
+            c.driver().cancel(*token, deadline::in(std::chrono::seconds{1}));
+        } catch (...) { // it could not be told: closing is all that is left
+        }
+    }
+}
+
+/// Whether a statement of its last user may still run. The pool's own clean-up, whose answer nobody will read, is soon over.
+template <class Core>
+[[nodiscard]] bool still_runs([[maybe_unused]] Core& c, [[maybe_unused]] typename Core::slot_type& s) noexcept {
+    if constexpr (Core::cfg::keeps_tokens) {
+        if constexpr (Core::cfg::defers_reset) {
+            if (s.pending) return false;
+        }
+        return state_of(c, s.conn) == session_state::busy;
+    } else {
+        return false;
+    }
+}
+
+/// As close_in_place(), but what still runs is stopped first.
+template <class Core>
+void stop_and_close(Core& c, typename Core::slot_type& s, close_reason why) noexcept {
+    if (still_runs(c, s)) stop_statement(c, s);
+    close_in_place(c, s, why);
+}
+
 /// Closes a slot that counts as leaving where nobody waits for it: on the background thread, or, under `manual`, when somebody has time.
 template <class Core>
 void close_later(Core& c, typename Core::slot_type& s, close_reason why) noexcept {
     if constexpr (Core::has_chores) {
         s.mark = {chore::close, why};
         auto keeper = c.hold_keeper();
-        if (!keeper->post(s, [&c]() noexcept { c.call_first(); })) close_in_place(c, s, why);
+        if (!keeper->post(s, [&c]() noexcept { c.call_first(); })) stop_and_close(c, s, why);
     } else {
         close_in_place(c, s, why);
     }
@@ -133,9 +182,12 @@ void close_rehomed(Core& c) noexcept {
 template <class Core>
 void shut(Core& c) {
     c.close();
+    if constexpr (Core::cfg::threads) c.keeper().rouse(); // who waits for dials in warm_up()
     if constexpr (!Core::cfg::threads) c.keeper().stop(); // whoever gives back from now on closes
     if constexpr (Core::cfg::threads) {
-        close_chain_later(c, c.extract_all(), close_reason::shutdown);
+        link* const idle = c.extract_all();
+        for (link* l = idle; l != nullptr; l = l->next) drop_token(c, Core::slot_of(*l)); // these end by themselves
+        close_chain_later(c, idle, close_reason::shutdown);
     } else {
         run_chores(c); // may leave idle what it cleaned
         close_chain(c, c.extract_all(), close_reason::shutdown);
@@ -160,30 +212,15 @@ unsigned sever_all(Core& c, deadline by) {
     return static_cast<unsigned>(tokens.size());
 }
 
-/// Cancels what a connection that will be closed is still doing: the server would go on with it, and count the session.
-template <class Core>
-void stop_statement([[maybe_unused]] Core& c, [[maybe_unused]] typename Core::slot_type& s) noexcept {
-    if constexpr (Core::cfg::keeps_tokens) {
-        decltype(s.token) token;
-        {
-            const std::scoped_lock lock{c.token_mutex()};
-            token.swap(s.token);
-        }
-        if (!token) return; // close() has cut it
-        try {
-            c.driver().cancel(*token, deadline::in(std::chrono::seconds{1}));
-        } catch (...) { // it could not be told: closing is all that is left
-        }
-    }
-}
-
 /// Every connection there is ends: what is idle now, what is leased as it comes back. Pools that test nothing at checkout may hand
 /// out once more what is being given back this very moment.
 template <class Core>
 void invalidate([[maybe_unused]] Core& c) noexcept {
     if constexpr (!Core::cfg::calm) {
         raise_all(c, doubt::invalid);
-        close_chain_later(c, c.extract([](link& l) noexcept { return doubt_of<Core>(Core::slot_of(l)) == doubt::invalid; }, 0, 0), close_reason::invalidated);
+        const auto ends = [](link& l) noexcept { return doubt_of<Core>(Core::slot_of(l)) == doubt::invalid; };
+        close_chain_later(c, c.extract(ends, 0, 0), close_reason::invalidated);
+        close_chain_later(c, c.extract_held(ends), close_reason::invalidated);
         c.keeper().poke();
     }
 }

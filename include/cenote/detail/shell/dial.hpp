@@ -86,9 +86,9 @@ void start_keeper(Core& c) noexcept {
     }
 }
 
-/// Opens a connection into a slot that has a permit, and sets it up. Any failure is recorded and leaves the slot vacant.
+/// Opens a connection into a slot that has a permit, and sets it up, as it is now.
 template <class Core>
-[[nodiscard]] dialled dial(Core& c, typename Core::slot_type& s, deadline by) noexcept {
+[[nodiscard]] dialled dial_once(Core& c, typename Core::slot_type& s, deadline by) noexcept {
     dialled out;
     const time_point began = Core::sync::now();
     if constexpr (!Core::cfg::calm) s.doubt.clear(); // before it is opened: what is held against it from now on stays
@@ -123,7 +123,7 @@ template <class Core>
             ask_role(c, s.conn, by);
         } catch (...) {
             note_failure(c, std::current_exception(), took, out);
-            end_connection(c, s, close_reason::wrong_role);
+            end_connection(c, s, verdict_in_flight(c));
             return out;
         }
     }
@@ -144,6 +144,17 @@ template <class Core>
     out.ok = true;
     if constexpr (Core::keeps_log) c.log().succeeded();
     return out;
+}
+
+/// Opens a connection into a slot that has a permit, and sets it up. Any failure is recorded and leaves the slot vacant. What was
+/// invalidated while it was being opened is of no use to anybody: another is opened.
+template <class Core>
+[[nodiscard]] dialled dial(Core& c, typename Core::slot_type& s, deadline by) noexcept {
+    for (;;) {
+        dialled out = dial_once(c, s, by);
+        if (!out.ok || doubt_of<Core>(s) != doubt::invalid) return out;
+        end_connection(c, s, close_reason::invalidated);
+    }
 }
 
 /// One dial on behalf of whoever waits, on a housekeeping thread. False: nobody wants one.

@@ -13,6 +13,12 @@ template <class Core>
     else return s.doubt.get();
 }
 
+/// Before a test of a connection, so that what is raised meanwhile stays.
+template <class Core>
+void settle_suspicion([[maybe_unused]] typename Core::slot_type& s) noexcept {
+    if constexpr (!Core::cfg::calm) s.doubt.settle();
+}
+
 /// Marks every connection there is, those that are just being opened included.
 template <class Core>
 void raise_all([[maybe_unused]] Core& c, [[maybe_unused]] doubt to) noexcept {

@@ -14,12 +14,6 @@
 /// How leases end.
 namespace cenote::detail::shell {
 
-template <class Core>
-[[nodiscard]] session_state state_of(Core& c, typename Core::connection_type& conn) noexcept {
-    if constexpr (can_tell_state<typename Core::driver_type>) return c.driver().state(conn);
-    else return session_state::idle;
-}
-
 /// Carries out a clean-up within `by`. False: it failed, and the connection is of no more use.
 template <class Core>
 [[nodiscard]] bool clean(Core& c, typename Core::slot_type& s, chore what, deadline by) noexcept {
@@ -100,18 +94,24 @@ void keep_alive(Core& c, typename Core::slot_type& s) noexcept {
     close_reason why = close_reason::invalidated;
     bool usable = held != doubt::invalid;
     if (usable) {
-        s.doubt.settle_suspicion();
+        settle_suspicion<Core>(s);
+        bool answers = false; // what shows that it lives is the answer of its clean-up
+        if constexpr (Core::cfg::defers_reset) answers = std::exchange(s.pending, false);
         try {
             if constexpr (Core::cfg::defers_reset) {
-                if (std::exchange(s.pending, false)) c.driver().reset_finish(s.conn, by); // the answer shows that it lives
+                if (answers) {
+                    c.driver().reset_finish(s.conn, by);
+                    if (state_of(c, s.conn) != session_state::idle) throw driver_error{error_class::other, "not clean after its clean-up"};
+                }
             }
-            ping(c, s.conn, by);
+            if (!answers) ping(c, s.conn, by);
             s.tested = c.age_now();
             usable = doubt_of<Core>(s) != doubt::invalid;
         } catch (...) {
             usable = false;
-            why = verdict_in_flight(c);
-            tell_validation_failed(c);
+            why = answers ? close_reason::reset_failed : verdict_in_flight(c);
+            if (answers) tell_reset_failed(c);
+            else tell_validation_failed(c);
             if (why == close_reason::wrong_role) invalidate(c);
             else if (held == doubt::none) suspect_others(c);
         }
@@ -126,10 +126,8 @@ template <class Core>
 void do_chore(Core& c, typename Core::slot_type& s) noexcept {
     if constexpr (Core::has_chores) {
         const chore_mark mark = std::exchange(s.mark, {});
-        [[maybe_unused]] const bool busy = Core::cfg::keeps_tokens && state_of(c, s.conn) == session_state::busy;
         if (mark.what == chore::close) {
-            if (busy) stop_statement(c, s);
-            close_in_place(c, s, mark.why);
+            stop_and_close(c, s, mark.why);
             return;
         }
         if constexpr (Core::cfg::keepalive::tests) {
@@ -139,6 +137,7 @@ void do_chore(Core& c, typename Core::slot_type& s) noexcept {
             }
         }
         if constexpr (Core::cfg::resets) {
+            const bool busy = still_runs(c, s);
             const duration limit = c.template get<typename Core::cfg::reset>().timeout;
             const bool ok = clean(c, s, mark.what, deadline::after(limit, Core::sync::now()));
             c.count_resetting(-1);
@@ -283,7 +282,7 @@ void discard(typename Core::slot_type& s, error_class because = error_class::oth
     note_end(c, s, return_time(c), false);
     c.leave();
     if constexpr (Core::cfg::threads) close_later(c, s, close_reason::discarded);
-    else close_in_place(c, s, close_reason::discarded);
+    else stop_and_close(c, s, close_reason::discarded);
 }
 
 /// Ends a lease by taking the connection away from the pool.
@@ -293,6 +292,7 @@ template <class Core>
     Core& c = Core::of(s);
     auto keeper = c.hold_keeper();
     note_end(c, s, return_time(c), false);
+    drop_token(c, s); // close() leaves alone what is no longer the pool's
     s.vacate();
     tell_detached(c);
     after_retire(&c, c.retire_detached(s), keeper);

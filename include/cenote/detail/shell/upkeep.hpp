@@ -29,14 +29,12 @@ void retire_idle(Core& c, time_point now) noexcept {
     }
 }
 
-/// Has idle connections tested whose time has come, two at once at most: the rest when these are done.
+/// Has idle connections tested whose time has come, two at once at most: the rest by the next scans.
 template <class Core>
 void test_idle(Core& c, time_point now) noexcept {
     auto&& policy = c.template get<typename Core::cfg::keepalive>();
     const auto due = [&](link& l) noexcept { return policy.due(Core::slot_of(l)) <= now; };
-    for (int i = 0; i < 2; ++i) {
-        link* const l = c.borrow(due);
-        if (l == nullptr) return;
+    while (link* const l = c.borrow(due, 2)) {
         typename Core::slot_type& s = Core::slot_of(*l);
         s.mark = {chore::test, close_reason::validation};
         auto keeper = c.hold_keeper();
@@ -77,7 +75,7 @@ time_point scan(Core& c, time_point now) noexcept {
         auto&& policy = c.template get<typename cfg::keepalive>();
         time_point test = time_point::max();
         c.each_idle([&](link& l) noexcept { test = std::min(test, policy.due(Core::slot_of(l))); });
-        next = std::min(next, std::max(test, deadline::after(std::chrono::milliseconds{1}, now).at()));
+        next = std::min(next, std::max(test, deadline::after(std::chrono::milliseconds{10}, now).at()));
     }
     if constexpr (cfg::leak::records) next = std::min(next, report_leaks(c, now));
     if constexpr (cfg::threads) {
