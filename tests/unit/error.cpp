@@ -21,7 +21,7 @@ using cenote::error_class;
 namespace {
 
 constexpr errc all_codes[]{errc::acquire_timeout, errc::exhausted, errc::queue_full, errc::cancelled, errc::pool_closed, errc::pool_suspended,
-                           errc::connect_failed, errc::connect_timeout, errc::validation_failed, errc::hook_failed, errc::nested_acquire,
+                           errc::connect_failed, errc::connect_timeout, errc::breaker_open, errc::validation_failed, errc::hook_failed, errc::nested_acquire,
                            errc::out_of_memory};
 
 static_assert(std::is_error_code_enum_v<errc>);

@@ -72,7 +72,7 @@ void every_form_fails(Pool& p, timeout t, errc why) {
 
 struct in_background {
     static auto make(script s, auto... policies) { return pool{scripted{s}, policies...}; }
-    static auto make_restless(script s, auto... policies) { return make(s, backoff{.first = 1us, .max = 1us}, policies...); }
+    static auto make_restless(script s, auto... policies) { return make(s, backoff{.first = 1us, .max = 1us}, no_breaker{}, policies...); }
 };
 struct by_hand {
     static auto make(script s, auto... policies) { return pool{scripted{s}, manual{}, policies...}; }

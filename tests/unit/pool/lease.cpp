@@ -277,7 +277,7 @@ TEST_CASE("a bare pool destroyed with a lease out ends the program too, closed b
 
 TEMPLATE_TEST_CASE("close closes what is idle, is done when all is back, and may be called again", "", in_background, by_hand) {
     watched s{3};
-    auto p = TestType::make(s, bounded{.max = 3}, counters{});
+    auto p = TestType::make(s, bounded{.max = 3}, never_cut{}, counters{});
     {
         auto a = p.acquire(timeout{patience});
         auto b = p.acquire(timeout{patience});
@@ -316,7 +316,7 @@ TEST_CASE("close keeps min connections no longer") {
 TEMPLATE_TEST_CASE("close names who still holds", "", in_background, by_hand) {
     watched s{2};
     manual_clock time;
-    auto p = TestType::make(s, bounded{.max = 2}, leak_threshold{}, clock::manual{time});
+    auto p = TestType::make(s, bounded{.max = 2}, leak_threshold{}, cut_at_close{0s}, clock::manual{time});
     auto a = p.acquire(timeout{patience});
     time.advance(3s);
     auto b = p.acquire(timeout{patience});

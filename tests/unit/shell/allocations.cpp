@@ -316,7 +316,7 @@ TEMPLATE_TEST_CASE("resize either happens or changes nothing", "", in_background
 TEMPLATE_TEST_CASE("closing without memory closes", "", in_background, by_hand) {
     sweep([](std::size_t n, bool from_then_on) {
         watched s{2};
-        auto p = TestType::make(s, bounded{.max = 2}, leak_threshold{}, counters{});
+        auto p = TestType::make(s, bounded{.max = 2}, leak_threshold{}, never_cut{}, counters{});
         auto held = p.acquire(timeout{patience});
         p.acquire(timeout{patience}).give_back();
         const bool failed = fails_cleanly(n, from_then_on, [&] { (void)p.close(deadline{time_point::min()}); });
@@ -324,6 +324,21 @@ TEMPLATE_TEST_CASE("closing without memory closes", "", in_background, by_hand) 
         CHECK_FALSE(p.acquire(timeout{patience}, code));
         CHECK(code == errc::pool_closed);
         CHECK(good(held));
+        held.give_back();
+        CHECK(p.close(deadline::in(patience)).drained);
+        return failed;
+    });
+}
+
+TEMPLATE_TEST_CASE("closing without memory cuts", "", in_background, by_hand) {
+    sweep([](std::size_t n, bool from_then_on) {
+        watched s{2};
+        auto p = TestType::make(s, bounded{.max = 2}, leak_threshold{}, cut_at_close{0s});
+        auto held = p.acquire(timeout{patience});
+        const bool failed = fails_cleanly(n, from_then_on, [&] { (void)p.close(deadline{time_point::min()}); });
+        (void)p.close(deadline{time_point::min()});
+        CHECK(s.calls(site::sever) == 1);
+        CHECK(held->lost());
         held.give_back();
         CHECK(p.close(deadline::in(patience)).drained);
         return failed;

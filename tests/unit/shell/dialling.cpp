@@ -169,7 +169,7 @@ TEST_CASE("while all dials are stuck, closing and cleaning go on") {
 TEST_CASE("a failed dial frees its permit and the next attempt serves who waits") {
     watched s{1};
     recorder sink;
-    pool p{scripted{s}, bounded{.max = 1}, backoff{.first = 1ms, .max = 2ms}, sink};
+    pool p{scripted{s}, bounded{.max = 1}, backoff{.first = 1ms, .max = 2ms}, no_breaker{}, sink};
     s.next(site::open, outcome::fail(error_class::refused, "connection refused"), 2).next(site::open, outcome::fail(error_class::timeout, "connection timeout"));
     crowd two{p, 2};
     two.join();
@@ -184,7 +184,7 @@ TEST_CASE("what can pass is tried again until the deadline, and the evidence say
                                    error_class::wrong_role, error_class::timeout}) {
         CAPTURE(to_string(kind));
         watched s{1};
-        pool p{scripted{s}, bounded{.max = 1}, backoff{.first = 1us, .max = 1us}};
+        pool p{scripted{s}, bounded{.max = 1}, backoff{.first = 1us, .max = 1us}, no_breaker{}};
         s.always(site::open, outcome::fail(kind, "not now"));
         failure why;
         do { // until it was tried twice while somebody waited

@@ -8,7 +8,6 @@
 #include <chrono>
 #include <mutex>
 #include <utility>
-#include <vector>
 
 /// How connections end.
 namespace cenote::detail::shell {
@@ -40,6 +39,15 @@ void drop_token([[maybe_unused]] Core& c, [[maybe_unused]] typename Core::slot_t
     }
 }
 
+/// What cuts the connection in a slot, for one caller only; empty if there is none or somebody has it already.
+template <class Core>
+[[nodiscard]] auto take_token(Core& c, typename Core::slot_type& s) noexcept {
+    decltype(s.token) token;
+    const std::scoped_lock lock{c.token_mutex()};
+    token.swap(s.token);
+    return token;
+}
+
 /// Closes the connection; the slot keeps its permit.
 template <class Core>
 void end_connection(Core& c, typename Core::slot_type& s, close_reason why) noexcept {
@@ -62,11 +70,7 @@ void close_in_place(Core& c, typename Core::slot_type& s, close_reason why) noex
 template <class Core>
 void stop_statement([[maybe_unused]] Core& c, [[maybe_unused]] typename Core::slot_type& s) noexcept {
     if constexpr (Core::cfg::keeps_tokens) {
-        decltype(s.token) token;
-        {
-            const std::scoped_lock lock{c.token_mutex()};
-            token.swap(s.token);
-        }
+        auto token = take_token(c, s);
         if (!token) return; // close() has cut it
         try {
             c.driver().cancel(*token, deadline::in(std::chrono::seconds{1}));
@@ -200,16 +204,15 @@ void shut(Core& c) {
 
 /// Cuts every connection that is open. How many.
 template <class Core>
-unsigned sever_all(Core& c, deadline by) {
-    std::vector<typename token_for<typename Core::driver_type, true>::type> tokens;
-    {
-        const std::scoped_lock lock{c.token_mutex()};
-        c.slots().each([&](typename Core::slot_type& s) {
-            if (s.token) tokens.push_back(std::exchange(s.token, std::nullopt));
-        });
-    }
-    for (auto& token : tokens) c.driver().sever(*token, by);
-    return static_cast<unsigned>(tokens.size());
+unsigned sever_all(Core& c, deadline by) noexcept {
+    unsigned n = 0;
+    c.slots().each([&](typename Core::slot_type& s) {
+        if (auto token = take_token(c, s)) {
+            c.driver().sever(*token, by);
+            ++n;
+        }
+    });
+    return n;
 }
 
 /// Every connection there is ends: what is idle now, what is leased as it comes back. Pools that test nothing at checkout may hand

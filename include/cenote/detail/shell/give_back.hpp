@@ -137,15 +137,16 @@ void do_chore(Core& c, typename Core::slot_type& s) noexcept {
             }
         }
         if constexpr (Core::cfg::resets) {
-            const bool busy = still_runs(c, s);
             const duration limit = c.template get<typename Core::cfg::reset>().timeout;
             const bool ok = clean(c, s, mark.what, deadline::after(limit, Core::sync::now()));
             c.count_resetting(-1);
             const bool usable = ok && doubt_of<Core>(s) != doubt::invalid;
-            if (usable && c.give(s, c.waiting()) == fate::kept) return;
-            if (!usable) c.leave();
-            if (!usable && busy) stop_statement(c, s);
-            close_in_place(c, s, usable ? excess_reason(c) : ok ? close_reason::invalidated : close_reason::reset_failed);
+            if (!usable) {
+                c.leave();
+                stop_and_close(c, s, ok ? close_reason::invalidated : close_reason::reset_failed);
+            } else if (c.give(s, c.waiting()) == fate::excess) {
+                close_in_place(c, s, excess_reason(c));
+            }
         }
     }
 }
