@@ -71,6 +71,7 @@ TEST_CASE("the messages say which step failed") {
         {errc::pool_suspended, "pool suspended and the policy is not to wait"},
         {errc::connect_failed, "connect failed"},
         {errc::connect_timeout, "connection timeout"},
+        {errc::breaker_open, "breaker open: connecting fails again and again"},
         {errc::validation_failed, "validation failed: no connection passed its test in time"},
         {errc::hook_failed, "hook failed"},
         {errc::nested_acquire, "nested acquire: this thread already holds a lease of this pool"},

@@ -270,6 +270,13 @@ public:
     [[nodiscard]] std::size_t detached() const noexcept { return s_->detached.load(std::memory_order_relaxed); }
     /// Being opened, open or being closed now; a detached one no longer counts.
     [[nodiscard]] std::size_t open_now() const noexcept { return s_->alive.load(std::memory_order_relaxed); }
+    /// Open and not lost: as many as a server would count.
+    [[nodiscard]] std::size_t sessions_now() const noexcept {
+        const std::lock_guard lock{s_->m};
+        std::size_t n = 0;
+        for (const session* e : s_->open) n += e->lost.load(std::memory_order_relaxed) ? 0U : 1U;
+        return n;
+    }
     [[nodiscard]] std::size_t most_open() const noexcept { return s_->most.load(std::memory_order_relaxed); }
     [[nodiscard]] std::size_t generation() const noexcept { return s_->generation.load(std::memory_order_relaxed); }
     /// The statements that `execute` got, and `execute_start` if its answer was read; oldest first.

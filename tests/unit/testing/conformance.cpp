@@ -524,10 +524,13 @@ TEST_CASE("the null driver and the scripted driver pass their conformance check"
     const auto report = check_driver(scripted{s}, {.use = [](scripted_connection& c) { c.use(); },
                                                    .begin = [](scripted_connection& c) { c.begin(); },
                                                    .leave_busy = [](scripted_connection& c) { c.leave_busy(); },
-                                                   .sessions = [s] { return s.open_now(); }});
+                                                   .sessions = [s] { return s.sessions_now(); }});
     INFO(report);
     CHECK(report.ok());
     CHECK(s.violations_at_end().empty());
+    CHECK(s.calls(site::sever) > 0);
+    CHECK(s.calls(site::cancel) > 0);
+    CHECK(s.calls(site::role) > 0);
 }
 
 TEST_CASE("the report of a conformance check is readable") {

@@ -219,6 +219,8 @@ TEST_CASE("what an interrupter severs is lost, and nothing else; what it cancels
     d.sever(token, never);
     CHECK(a.lost());
     CHECK_FALSE(b.lost());
+    CHECK(s.open_now() == 2);
+    CHECK(s.sessions_now() == 1);
     CHECK(class_of([&] { a.use(); }) == error_class::disconnected);
     d.close(a);
     d.cancel(token, never); // there is nobody any more
