@@ -1,4 +1,4 @@
-// sentence: cenote: the connecting policy is of neither kind: connect_timeout with `duration limit() const noexcept`, backoff with
+// sentence: cenote: the connecting policy is of no known kind: connect_timeout with `duration limit() const noexcept`, backoff with
 // lines: 25
 #include <cenote/drivers/null.hpp>
 #include <cenote/pool.hpp>

@@ -1,4 +1,4 @@
-// sentence: cenote: two connecting policies of one kind in one pool; keep one connect_timeout and one backoff
+// sentence: cenote: two connecting policies of one kind in one pool; keep one connect_timeout, one backoff and one breaker
 // lines: 25
 #include <cenote/drivers/null.hpp>
 #include <cenote/pool.hpp>

@@ -111,8 +111,9 @@ static_assert(std::is_same_v<cfg_of<>::sizing, bounded> && std::is_same_v<cfg_of
               std::is_same_v<cfg_of<>::nesting, allow_nested> && std::is_same_v<cfg_of<>::clock, clock::coarse> && std::is_same_v<cfg_of<>::name, unnamed>);
 static_assert(std::is_same_v<cfg_of<>::ages, detail::list<max_lifetime, idle_timeout>> && std::is_same_v<cfg_of<>::sinks, detail::list<>> &&
               std::is_same_v<cfg_of<>::hooks, detail::list<>>);
-static_assert(std::is_same_v<cfg_of<>::many<family::connecting>, detail::list<connect_timeout, backoff>>);
+static_assert(std::is_same_v<cfg_of<>::many<family::connecting>, detail::list<connect_timeout, backoff, breaker>>);
 static_assert(std::is_same_v<cfg_of<manual>::many<family::connecting>, detail::list<connect_timeout>>, "nobody backs off without a thread");
+static_assert(std::is_same_v<cfg_of<>::role, any_role> && std::is_same_v<cfg_of<>::keepalive, no_keepalive> && std::is_same_v<cfg_of<>::cutting, cut_at_close>);
 static_assert(std::is_same_v<cfg_of<single_threaded>::waiting, no_wait> && std::is_same_v<cfg_of<single_threaded>::keeping, manual>);
 static_assert(std::is_same_v<cfg_of<fixed<2>>::waiting, eventually_fair> && std::is_same_v<cfg_of<fixed<2>>::keeping, manual>);
 

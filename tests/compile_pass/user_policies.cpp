@@ -137,6 +137,39 @@ struct host_name {
     [[nodiscard]] static std::string_view view() noexcept { return "here"; }
 };
 
+/// A circuit breaker whose limit may be changed while the pool runs.
+struct fuse {
+    using family = family::connecting;
+    using kind = cenote::kind::breaker;
+    const std::atomic<unsigned>* failures;
+    [[nodiscard]] unsigned limit() const noexcept { return failures->load(); }
+};
+
+/// Writers now, readers after a switch.
+struct changing_role {
+    using family = family::role;
+    static constexpr bool checks = true;
+    const std::atomic<cenote::server_role>* role;
+    [[nodiscard]] cenote::server_role wanted() const noexcept { return role->load(); }
+};
+
+/// Tests what nobody has used for a while, and remembers nothing.
+struct once_in_a_while {
+    using family = family::keepalive;
+    using needs = cenote::facts<cenote::last_used>;
+    static constexpr bool tests = true;
+    duration every = 1min;
+    [[nodiscard]] time_point due(const auto& facts) const noexcept { return facts.used + every; }
+    [[nodiscard]] static duration limit() noexcept { return 1s; }
+};
+
+/// Cuts, and waits for nobody.
+struct cut_at_once {
+    using family = family::cutting;
+    static constexpr bool cuts = true;
+    static constexpr duration grace = duration::zero();
+};
+
 /// A profile, and one with a choice in it.
 struct batch {
     using family = family::profile;
@@ -152,6 +185,8 @@ struct tier {
 int all_of_them() {
     static std::atomic<cenote::duration::rep> after{1000};
     static std::atomic<std::int64_t> seconds{0};
+    static std::atomic<unsigned> failures{5};
+    static std::atomic<cenote::server_role> role{cenote::server_role::primary};
     std::atomic<long> out{0};
     cenote::pool db{cenote::null{},
                     mine::per_core{},
@@ -168,10 +203,14 @@ int all_of_them() {
                     mine::short_budget{},
                     mine::quick_connect{},
                     mine::same_pause{},
+                    mine::fuse{&failures},
+                    mine::changing_role{&role},
+                    mine::once_in_a_while{},
+                    mine::cut_at_once{},
                     mine::host_name{}};
     using cfg = decltype(db)::core_type::cfg;
     static_assert(std::is_same_v<cfg::ages, cenote::detail::list<mine::worn_out, mine::three_strikes, cenote::max_lifetime, cenote::idle_timeout>>);
-    static_assert(std::is_same_v<cfg::many<cenote::family::connecting>, cenote::detail::list<mine::quick_connect, mine::same_pause>>);
+    static_assert(std::is_same_v<cfg::many<cenote::family::connecting>, cenote::detail::list<mine::quick_connect, mine::same_pause, mine::fuse>>);
     static_assert(std::is_same_v<cfg::sinks, cenote::detail::list<mine::gauge, mine::histogram, cenote::counters>>);
     auto lease = db.acquire();
     lease.give_back();

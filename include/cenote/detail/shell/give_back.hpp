@@ -105,7 +105,7 @@ void keep_alive(Core& c, typename Core::slot_type& s) noexcept {
                 }
             }
             if (!answers) ping(c, s.conn, by);
-            s.tested = c.age_now();
+            if constexpr (requires { s.tested = time_point{}; }) s.tested = c.age_now();
             usable = doubt_of<Core>(s) != doubt::invalid;
         } catch (...) {
             usable = false;
