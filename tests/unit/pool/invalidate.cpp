@@ -620,3 +620,32 @@ TEST_CASE("a lease without its pool's type says why, too") {
     two.discard();
     CHECK(ended(p, close_reason::discarded) == 2);
 }
+
+TEST_CASE("a lease that outlives its pool may still say why it ends") {
+    for (const error_class because : {error_class::disconnected, error_class::wrong_role, error_class::other}) {
+        for (const bool busy : {false, true}) {
+            watched s{4};
+            {
+                std::vector<pool<scripted, bounded>::lease> left;
+                {
+                    pool<scripted, bounded> p{scripted{s}, bounded{.max = 2}};
+                    left = hold(p, 2);
+                }
+                if (busy) left[0]->leave_busy();
+                left[0].discard(because);
+            }
+            CHECK(s.closed() == 2);
+            {
+                std::vector<pool<scripted, manual>::lease> left;
+                {
+                    pool<scripted, manual> p{scripted{s}};
+                    left = hold(p, 2);
+                }
+                if (busy) left[0]->leave_busy();
+                left[0].discard(because);
+            }
+            CHECK(s.closed() == 4);
+            CHECK(s.calls(site::cancel) == (busy ? 2U : 0U));
+        }
+    }
+}
