@@ -42,7 +42,8 @@ struct variant {
 template <class V, class... P>
 auto make(const script& s, P... policies) {
     if constexpr (std::is_same_v<typename V::keeping, background_thread>) {
-        return cenote::pool{scripted{s}, typename V::waiting{}, typename V::locking{}, background_thread{}, cenote::backoff{.first = 1us, .max = 10us}, policies...};
+        return cenote::pool{scripted{s}, typename V::waiting{}, typename V::locking{}, background_thread{}, cenote::backoff{.first = 1us, .max = 10us}, cenote::no_breaker{},
+                            policies...};
     } else {
         return cenote::pool{scripted{s}, typename V::waiting{}, typename V::locking{}, typename V::keeping{}, policies...};
     }

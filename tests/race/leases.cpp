@@ -302,7 +302,7 @@ TEMPLATE_TEST_CASE("a lease or pool moved to itself is what it was", "[race]", E
 TEMPLATE_TEST_CASE("a closed pool refuses, and takes back", "[race]", EVERY_VARIANT) {
     script s;
     {
-        cenote::pool db{scripted{s}, typename TestType::waiting{}, typename TestType::keeping{}, typename TestType::locking{}, bounded{.max = 3, .ceiling = 5}, cenote::counters{}};
+        cenote::pool db{scripted{s}, typename TestType::waiting{}, typename TestType::keeping{}, typename TestType::locking{}, bounded{.max = 3, .ceiling = 5}, cenote::never_cut{}, cenote::counters{}};
         auto lease = db.acquire(10s);
         auto other = db.acquire(10s);
         auto third = db.acquire(10s);

@@ -122,10 +122,10 @@ struct setup {
         const auto give_back = cenote::on_give_back{[](auto&) { perhaps_throw(); }};
         const auto build = [&](auto... more) {
             if constexpr (std::is_same_v<K, background_thread>) {
-                return cenote::pool{scripted{s}, W{}, K{}, L{}, S::policy(), cenote::acquire_timeout{20ms}, cenote::counters{}, connect, acquire, give_back,
+                return cenote::pool{scripted{s}, W{}, K{}, L{}, S::policy(), cenote::acquire_timeout{20ms}, cenote::cut_at_close{0s}, cenote::counters{}, connect, acquire, give_back,
                                     cenote::backoff{.first = 1us, .max = 50us}, more...};
             } else {
-                return cenote::pool{scripted{s}, W{}, K{}, L{}, S::policy(), cenote::acquire_timeout{20ms}, cenote::counters{}, connect, acquire, give_back, more...};
+                return cenote::pool{scripted{s}, W{}, K{}, L{}, S::policy(), cenote::acquire_timeout{20ms}, cenote::cut_at_close{0s}, cenote::counters{}, connect, acquire, give_back, more...};
             }
         };
         if constexpr (std::is_same_v<W, cenote::strictly_fair>) {
@@ -241,6 +241,7 @@ private:
         const auto code = static_cast<errc>(why.value());
         const bool possible = code == errc::acquire_timeout || code == errc::cancelled || code == errc::pool_closed || code == errc::connect_failed ||
                               code == errc::connect_timeout || code == errc::validation_failed || code == errc::hook_failed ||
+                              (code == errc::breaker_open && pool_type::core_type::cfg::threads) ||
                               code == errc::pool_suspended; // of those who do not wait
         if (!possible) wrong_.say("an acquire failed with: " + why.message());
     }
