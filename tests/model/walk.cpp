@@ -48,13 +48,14 @@ struct rules {
     cleans clean = cleans::never;
     cleanup what = cleanup::rollback; ///< reset_if_dirty, reset_always or reset_with
     bool waits = true;
+    bool suspects = false; ///< what is lost makes the others suspects; the walk knows it from the pool's type
 };
 
 struct connection {
     std::size_t id = 0;
     time_point opened{}, used{};
     unsigned uses = 0;
-    bool transaction = false, busy = false, setting = false, lost = false, answer_due = false;
+    bool transaction = false, busy = false, setting = false, lost = false, answer_due = false, suspect = false;
 };
 
 class model {
@@ -189,16 +190,26 @@ private:
         if (c.answer_due) {
             if (untested = !has_time; untested) return std::nullopt;
             c.answer_due = false;
-            if (c.lost) return close_reason::validation;
-            if (fails(site::reset_finish)) return close_reason::reset_failed;
+            const bool held = std::exchange(c.suspect, false);
+            if (c.lost) return failed(held, close_reason::validation);
+            if (fails(site::reset_finish)) return failed(held, close_reason::reset_failed);
             clean(c);
             return std::nullopt;
         }
-        const bool test = rule.look == looks::ping || (rule.look != looks::never && now - c.used >= rule.after);
-        if (!test || (rule.look == looks::peek_after && !c.lost && !c.busy)) return std::nullopt;
-        if (rule.look == looks::peek_after && c.lost) return close_reason::validation;
+        const bool held = c.suspect;
+        if (!held) { // a suspect is pinged, whatever the rule
+            const bool test = rule.look == looks::ping || (rule.look != looks::never && now - c.used >= rule.after);
+            if (!test || (rule.look == looks::peek_after && !c.lost && !c.busy)) return std::nullopt;
+            if (rule.look == looks::peek_after && c.lost) return failed(held, close_reason::validation);
+        }
         if (untested = !has_time; untested) return std::nullopt;
-        return pinged(c) ? std::nullopt : std::optional{close_reason::validation};
+        c.suspect = false;
+        return pinged(c) ? std::nullopt : std::optional{failed(held, close_reason::validation)};
+    }
+    /// One that fails its test makes suspects of all others, unless it was one itself.
+    close_reason failed(bool held, close_reason why) {
+        if (rule.suspects && !held) each([](connection& c) { c.suspect = true; });
+        return why;
     }
     void clean(connection& c) {
         c.transaction = c.busy = false;
@@ -262,8 +273,9 @@ struct world {
 };
 
 template <class Make>
-void walk(const char* name, const rules& r, Make make) {
+void walk(const char* name, rules r, Make make) {
     using pool_type = decltype(make(std::declval<world&>()));
+    r.suspects = pool_type::core_type::cfg::tests_suspects;
     const std::uint64_t seed = from_environment("CENOTE_MODEL_SEED", std::random_device{}());
     const std::uint64_t steps = from_environment("CENOTE_MODEL_STEPS", 1'000'000);
     std::mt19937_64 random{seed};
@@ -457,7 +469,7 @@ TEST_CASE("walk: lifo, ages, peek, deferred clean-up of dirty ones", "[model]") 
          {.lifetime = 100ms, .idle = 30ms, .look = looks::peek_after, .after = 3ms, .clean = cleans::deferred}, [](world& w) {
              return cenote::pool{scripted{w.s}, cenote::bounded{.max = 4}, cenote::strictly_fair{}, cenote::lifo{}, cenote::manual{},
                                  cenote::max_lifetime{100ms, 0.0}, cenote::idle_timeout{30ms}, cenote::peek_after{.idle = 3ms},
-                                 deferred{reset_if_dirty{}}, cenote::clock::manual{w.clock}, w.told()};
+                                 deferred{reset_if_dirty{}}, cenote::clock::manual{w.clock}, w.told(), cenote::never_cut{}};
          });
 }
 
@@ -468,7 +480,7 @@ TEST_CASE("walk: fifo with min and min_idle, resized, reset in the background", 
          [](world& w) {
              return cenote::pool{scripted{w.s}, cenote::bounded{.min_idle = 1, .min = 2, .max = 4, .ceiling = 8}, cenote::eventually_fair{}, cenote::fifo{},
                                  cenote::manual{}, cenote::max_lifetime{150ms, 0.0}, cenote::idle_timeout{20ms},
-                                 cenote::pre_ping_after{.idle = 5ms}, background{reset_always{}}, cenote::clock::manual{w.clock}, w.told()};
+                                 cenote::pre_ping_after{.idle = 5ms}, background{reset_always{}}, cenote::clock::manual{w.clock}, w.told(), cenote::never_cut{}};
          });
 }
 
@@ -477,7 +489,7 @@ TEST_CASE("walk: overflow, uses, ping, clean-up at return", "[model]") {
          {.keep = 2, .max = 5, .ceiling = 5, .uses = 7, .look = looks::ping, .clean = cleans::at_return}, [](world& w) {
              return cenote::pool{scripted{w.s}, cenote::overflow{2, 3}, cenote::barging{}, cenote::lifo{}, cenote::manual{}, cenote::no_max_lifetime{},
                                  cenote::no_idle_timeout{}, cenote::max_uses{7}, cenote::pre_ping{}, at_return{reset_if_dirty{}},
-                                 cenote::clock::manual{w.clock}, w.told()};
+                                 cenote::clock::manual{w.clock}, w.told(), cenote::never_cut{}};
          });
 }
 
@@ -486,7 +498,7 @@ TEST_CASE("walk: fifo overflow, ages and uses, deferred reset of all", "[model]"
          {.fifo = true, .keep = 1, .max = 3, .ceiling = 3, .lifetime = 60ms, .idle = 40ms, .uses = 9, .clean = cleans::deferred, .what = cleanup::reset}, [](world& w) {
              return cenote::pool{scripted{w.s}, cenote::overflow{1, 2}, cenote::strictly_fair{}, cenote::fifo{}, cenote::manual{},
                                  cenote::max_lifetime{60ms, 0.0}, cenote::idle_timeout{40ms}, cenote::max_uses{9}, cenote::no_validation{},
-                                 deferred{reset_always{}}, cenote::clock::manual{w.clock}, w.told()};
+                                 deferred{reset_always{}}, cenote::clock::manual{w.clock}, w.told(), cenote::never_cut{}};
          });
 }
 
@@ -495,7 +507,7 @@ TEST_CASE("walk: always peeked at, clean-up in the background, ceiling", "[model
          {.keep = 3, .max = 3, .ceiling = 6, .min = 1, .idle = 25ms, .look = looks::peek_after, .clean = cleans::background}, [](world& w) {
              return cenote::pool{scripted{w.s}, cenote::bounded{.min = 1, .max = 3, .ceiling = 6}, cenote::eventually_fair{}, cenote::lifo{}, cenote::manual{},
                                  cenote::no_max_lifetime{}, cenote::idle_timeout{25ms}, cenote::peek_after{.idle = 0ms}, background{reset_if_dirty{}},
-                                 cenote::clock::manual{w.clock}, w.told()};
+                                 cenote::clock::manual{w.clock}, w.told(), cenote::never_cut{}};
          });
 }
 
@@ -504,7 +516,7 @@ TEST_CASE("walk: one thread, nobody waits, nothing is reset", "[model]") {
          {.fifo = true, .keep = 4, .max = 4, .ceiling = 5, .uses = 5, .look = looks::ping_after, .after = 2ms, .waits = false}, [](world& w) {
              return cenote::pool{scripted{w.s}, cenote::bounded{.max = 4, .ceiling = 5}, cenote::single_threaded{}, cenote::fifo{}, cenote::no_max_lifetime{},
                                  cenote::no_idle_timeout{}, cenote::max_uses{5}, cenote::pre_ping_after{.idle = 2ms}, cenote::no_reset{},
-                                 cenote::clock::manual{w.clock}, w.told()};
+                                 cenote::clock::manual{w.clock}, w.told(), cenote::never_cut{}};
          });
 }
 
@@ -513,7 +525,7 @@ TEST_CASE("walk: one thread, overflow, lifetime, reset at return", "[model]") {
          {.keep = 2, .max = 4, .ceiling = 4, .lifetime = 80ms, .look = looks::peek_after, .after = 4ms, .clean = cleans::at_return, .what = cleanup::reset, .waits = false},
          [](world& w) {
              return cenote::pool{scripted{w.s}, cenote::overflow{2, 2}, cenote::single_threaded{}, cenote::lifo{}, cenote::max_lifetime{80ms, 0.0},
-                                 cenote::no_idle_timeout{}, cenote::peek_after{.idle = 4ms}, at_return{reset_always{}}, cenote::clock::manual{w.clock}, w.told()};
+                                 cenote::no_idle_timeout{}, cenote::peek_after{.idle = 4ms}, at_return{reset_always{}}, cenote::clock::manual{w.clock}, w.told(), cenote::never_cut{}};
          });
 }
 
@@ -521,7 +533,7 @@ TEST_CASE("walk: fixed capacity", "[model]") {
     walk("lifo, fixed<3>, idle_timeout, pre_ping, deferred{reset_if_dirty}",
          {.keep = 3, .max = 3, .ceiling = 3, .idle = 20ms, .look = looks::ping, .clean = cleans::deferred}, [](world& w) {
              return cenote::pool{scripted{w.s}, cenote::fixed<3>{}, cenote::strictly_fair{}, cenote::lifo{}, cenote::no_max_lifetime{}, cenote::idle_timeout{20ms},
-                                 cenote::pre_ping{}, deferred{reset_if_dirty{}}, cenote::clock::manual{w.clock}, w.told()};
+                                 cenote::pre_ping{}, deferred{reset_if_dirty{}}, cenote::clock::manual{w.clock}, w.told(), cenote::never_cut{}};
          });
 }
 
@@ -531,7 +543,7 @@ TEST_CASE("walk: a script is deferred", "[model]") {
          [](world& w) {
              return cenote::pool{scripted{w.s}, cenote::bounded{.min_idle = 1, .max = 3}, cenote::strictly_fair{}, cenote::fifo{}, cenote::manual{},
                                  cenote::no_max_lifetime{}, cenote::idle_timeout{25ms}, cenote::peek_after{.idle = 0ms}, deferred{cenote::reset_with{"x"}},
-                                 cenote::clock::manual{w.clock}, w.told()};
+                                 cenote::clock::manual{w.clock}, w.told(), cenote::never_cut{}};
          });
 }
 
@@ -539,7 +551,7 @@ TEST_CASE("walk: fixed capacity, one thread, a script at return", "[model]") {
     walk("lifo, fixed<3>, single_threaded, pre_ping, at_return{reset_with}",
          {.keep = 3, .max = 3, .ceiling = 3, .look = looks::ping, .clean = cleans::at_return, .what = cleanup::script, .waits = false}, [](world& w) {
              return cenote::pool{scripted{w.s}, cenote::fixed<3>{}, cenote::single_threaded{}, cenote::lifo{}, cenote::no_max_lifetime{},
-                                 cenote::no_idle_timeout{}, cenote::pre_ping{}, at_return{cenote::reset_with{"x"}}, cenote::clock::manual{w.clock}, w.told()};
+                                 cenote::no_idle_timeout{}, cenote::pre_ping{}, at_return{cenote::reset_with{"x"}}, cenote::clock::manual{w.clock}, w.told(), cenote::never_cut{}};
          });
 }
 
@@ -547,7 +559,7 @@ TEST_CASE("walk: fixed capacity, one thread", "[model]") {
     walk("fifo, fixed<4>, single_threaded, max_uses, pre_ping, no_reset",
          {.fifo = true, .keep = 4, .max = 4, .ceiling = 4, .uses = 6, .look = looks::ping, .waits = false}, [](world& w) {
              return cenote::pool{scripted{w.s}, cenote::fixed<4>{}, cenote::single_threaded{}, cenote::fifo{}, cenote::no_max_lifetime{},
-                                 cenote::no_idle_timeout{}, cenote::max_uses{6}, cenote::pre_ping{}, cenote::no_reset{}, cenote::clock::manual{w.clock}, w.told()};
+                                 cenote::no_idle_timeout{}, cenote::max_uses{6}, cenote::pre_ping{}, cenote::no_reset{}, cenote::clock::manual{w.clock}, w.told(), cenote::never_cut{}};
          });
 }
 
@@ -556,6 +568,6 @@ TEST_CASE("walk: fixed capacity, one thread, clean-up in the background", "[mode
          {.keep = 3, .max = 3, .ceiling = 3, .lifetime = 70ms, .look = looks::peek_after, .after = 2ms, .clean = cleans::background, .what = cleanup::reset, .waits = false},
          [](world& w) {
              return cenote::pool{scripted{w.s}, cenote::fixed<3>{}, cenote::single_threaded{}, cenote::lifo{}, cenote::max_lifetime{70ms, 0.0},
-                                 cenote::no_idle_timeout{}, cenote::peek_after{.idle = 2ms}, background{reset_always{}}, cenote::clock::manual{w.clock}, w.told()};
+                                 cenote::no_idle_timeout{}, cenote::peek_after{.idle = 2ms}, background{reset_always{}}, cenote::clock::manual{w.clock}, w.told(), cenote::never_cut{}};
          });
 }
