@@ -55,7 +55,7 @@ public:
         if (s_ != nullptr) detail::shell::discard<Core>(*std::exchange(s_, nullptr));
     }
     /// The same, and says why, for what that means for the others: `disconnected`, they are tested before their next use (unless
-    /// the pool tests none); `wrong_role`, they are closed before their next use, so that a demoted server serves no one else.
+    /// the pool tests none); `wrong_role` in a pool with `require_role`, they all end, so that a demoted server serves nobody else.
     void discard(error_class because) noexcept {
         if (s_ != nullptr) detail::shell::discard<Core>(*std::exchange(s_, nullptr), because);
     }

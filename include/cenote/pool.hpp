@@ -206,7 +206,8 @@ public:
     /// Errors   as acquire(), and whatever `f` throws.
     /// With     a result that refers to the lease is refused where the compiler can see it: references, the connection's own
     ///          address, its native handle, the lease.
-    ///          An exception that the driver calls `disconnected` or `wrong_role` ends the connection, as `lease::discard(error_class)`.
+    ///          An exception that the driver calls `disconnected`, or with `require_role` `wrong_role`, ends the connection, as
+    ///          `lease::discard(error_class)`.
     template <class F>
         requires std::invocable<F&, connection_type&>
     std::invoke_result_t<F&, connection_type&> with(F&& f, where at = where::current()) {
@@ -316,10 +317,10 @@ public:
     /// Every connection that is open now ends: idle ones at once, those that are out as they come back, those being opened without
     /// being used. For a change at the server that old sessions do not see: a password, a role, a fail-over.
     ///
-    /// With     a pool that tests and limits nothing may hand out once more what is being given back this very moment. Not there for a
-    ///          single-threaded `fixed<N>` pool: its returns ask for nothing.
+    /// With     not there for a pool that looks at nothing when a connection comes and goes: one without validation, age limits, reset,
+    ///          metrics and hooks, that would pay for it with each lease.
     void invalidate_all() noexcept
-        requires(!core_type::cfg::calm)
+        requires(core_type::cfg::heeds_doubt)
     {
         if constexpr (sound) detail::shell::invalidate(core());
     }
@@ -445,7 +446,7 @@ private:
             return std::invoke(f, *held);
         } catch (const std::exception& e) {
             const error_class kind = classify(driver(), e);
-            if (kind == error_class::disconnected || kind == error_class::wrong_role) held.discard(kind);
+            if (kind == error_class::disconnected || (core_type::cfg::role::checks && kind == error_class::wrong_role)) held.discard(kind);
             throw;
         }
     }

@@ -213,6 +213,8 @@ struct config<Driver, list<P...>> {
     static constexpr bool tests_suspects = !calm && (can_ping<Driver> || can_peek<Driver>) && (validation::peeks || validation::pings);
     /// Whether give back can be anything but a push.
     static constexpr bool works_at_return = age::at_return || resets || hooks::size != 0 || sinks::size != 0 || fact_list::size != 0;
+    /// Whether something can be held against a connection: pools that look at nothing, ever, would pay for a look.
+    static constexpr bool heeds_doubt = !calm && (works_at_return || tests_at_checkout);
 };
 
 } // namespace cenote::detail

@@ -119,7 +119,7 @@ public:
     using stop_token = typename sync::stop_token;
     static constexpr bool has_chores = !cfg::calm || cfg::works_at_return;
     using mark_type = std::conditional_t<has_chores, chore_mark, no_chore_mark>;
-    using doubt_type = std::conditional_t<cfg::calm, no_doubt_mark, doubt_mark>;
+    using doubt_type = std::conditional_t<cfg::heeds_doubt, doubt_mark, no_doubt_mark>;
     using slot_type = slot<idle_type, connection_type, typename cfg::facts, mark_type, doubt_type, typename token_for<Driver, cfg::keeps_tokens>::type>;
     using afterlife_type = afterlife<idle_type, core>;
 

@@ -107,22 +107,14 @@ TEST_CASE("invalidate_all ends what every kind of idle set holds, and what comes
         auto p = trusting(s, bounded{.max = 3}, manual{});
         all_end(s, p);
     }
-    SECTION("no works at return at all") {
-        watched s{3};
-        pool p{scripted{s}, no_wait{}, no_validation{}, no_age_limit{}, no_reset{}, manual{}, bounded{.max = 3}};
-        auto held = hold(p, 3);
-        held.pop_back();
-        p.invalidate_all();
-        held.clear();
-        (void)p.maintain();
-        CHECK(s.closed() == 3);
-    }
 }
 
 template <class Pool>
 concept can_be_invalidated = requires(Pool& p) { p.invalidate_all(); };
 static_assert(can_be_invalidated<pool<scripted>> && can_be_invalidated<pool<scripted, fixed<2>>>);
-static_assert(!can_be_invalidated<pool<scripted, profile::bare<2>>>, "its returns ask for nothing");
+static_assert(!can_be_invalidated<pool<scripted, profile::bare<2>>> &&
+                  !can_be_invalidated<pool<scripted, no_wait, no_validation, no_age_limit, no_reset, manual>>,
+              "they would pay for a look at each lease");
 
 TEST_CASE("what was invalidated while it was being opened reaches nobody") {
     const auto reaches_nobody = [](auto& s, auto& p) {
@@ -542,9 +534,22 @@ TEST_CASE("a driver that only peeks has its suspects peeked at; a pool that test
 
 // ── what leases and with() say ───────────────────────────────────────────────────────────────────────────────────────────
 
-TEST_CASE("a lease that met the wrong role ends all connections, in pools that ask for none, too") {
+TEST_CASE("a lease that met the wrong role ends only its own connection where any role will do") {
     watched s{3};
     pool p{scripted{s}, manual{}, bounded{.max = 3}, counters{}};
+    auto held = hold(p, 3);
+    held[0].discard(error_class::wrong_role);
+    held.clear();
+    (void)p.maintain();
+    CHECK(gauges_of(p) == gauges{.idle = 2});
+    CHECK(ended(p, close_reason::invalidated) == 0);
+    CHECK_THROWS_AS(p.with([](auto&) { throw driver_error{error_class::wrong_role, "read only"}; }), driver_error);
+    CHECK(gauges_of(p) == gauges{.idle = 2});
+}
+
+TEST_CASE("a lease that met the wrong role ends all connections of a pool that requires one") {
+    watched s{3};
+    pool p{scripted{s}, manual{}, bounded{.max = 3}, counters{}, require_role{}};
     auto held = hold(p, 3);
     auto out = std::move(held[2]);
     held.pop_back();
@@ -578,7 +583,7 @@ TEST_CASE("an empty lease is discarded without a word, and a single-threaded fix
 TEST_CASE("an exception out of with() that means the session is gone ends the connection and makes suspects") {
     watched s{3};
     manual_clock time;
-    pool p{scripted{s}, manual{}, bounded{.max = 3}, counters{}, clock::manual{time}};
+    pool p{scripted{s}, manual{}, bounded{.max = 3}, counters{}, clock::manual{time}, require_role{}};
     using conn = cenote::testing::scripted_connection;
     open_idle(p, 2);
     const auto throwing = [&](auto what) { p.with([&](conn&) { throw what; }); };

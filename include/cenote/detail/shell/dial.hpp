@@ -91,7 +91,7 @@ template <class Core>
 [[nodiscard]] dialled dial_once(Core& c, typename Core::slot_type& s, deadline by) noexcept {
     dialled out;
     const time_point began = Core::sync::now();
-    if constexpr (!Core::cfg::calm) s.doubt.clear(); // before it is opened: what is held against it from now on stays
+    if constexpr (Core::cfg::heeds_doubt) s.doubt.clear(); // before it is opened: what is held against it from now on stays
     try {
         ::new (static_cast<void*>(&s.conn)) typename Core::connection_type(c.driver().open(by));
     } catch (...) {

@@ -9,20 +9,20 @@ namespace cenote::detail::shell {
 /// What is held against an open connection. Hot: one load of the slot's own line, and nothing in pools that cannot be invalidated.
 template <class Core>
 [[nodiscard]] doubt doubt_of([[maybe_unused]] const typename Core::slot_type& s) noexcept {
-    if constexpr (Core::cfg::calm) return doubt::none;
-    else return s.doubt.get();
+    if constexpr (Core::cfg::heeds_doubt) return s.doubt.get();
+    else return doubt::none;
 }
 
 /// Before a test of a connection, so that what is raised meanwhile stays.
 template <class Core>
 void settle_suspicion([[maybe_unused]] typename Core::slot_type& s) noexcept {
-    if constexpr (!Core::cfg::calm) s.doubt.settle();
+    if constexpr (Core::cfg::heeds_doubt) s.doubt.settle();
 }
 
 /// Marks every connection there is, those that are just being opened included.
 template <class Core>
 void raise_all([[maybe_unused]] Core& c, [[maybe_unused]] doubt to) noexcept {
-    if constexpr (!Core::cfg::calm) {
+    if constexpr (Core::cfg::heeds_doubt) {
         c.slots().each([to](typename Core::slot_type& s) { s.doubt.raise(to); });
     }
 }

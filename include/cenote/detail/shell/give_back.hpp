@@ -265,10 +265,6 @@ inline void give_back(typename Core::slot_type& s) noexcept {
         give_back_checked<Core>(s);
     } else if constexpr (Core::cfg::calm) {
         (void)s.home->push(s); // a calm set takes everything
-    } else if (doubt_of<Core>(s) == doubt::invalid) [[unlikely]] {
-        Core& c = Core::of(s);
-        c.leave();
-        close_later(c, s, close_reason::invalidated);
     } else {
         settle(Core::of(s), s);
     }
@@ -278,7 +274,7 @@ inline void give_back(typename Core::slot_type& s) noexcept {
 template <class Core>
 void discard(typename Core::slot_type& s, error_class because = error_class::other) noexcept {
     Core& c = Core::of(s);
-    if (because == error_class::wrong_role) invalidate(c);
+    if (Core::cfg::role::checks && because == error_class::wrong_role) invalidate(c);
     else if (because == error_class::disconnected && doubt_of<Core>(s) == doubt::none) suspect_others(c);
     note_end(c, s, return_time(c), false);
     c.leave();
