@@ -200,6 +200,12 @@ private:
     clock::time_point began_;
 };
 
+/// Tells whoever watches how much of `what` is done; nobody where the output goes to a file.
+[[nodiscard]] inline std::function<void(double)> progress(std::string what) {
+    if (::isatty(STDERR_FILENO) == 0) return [](double) {};
+    return [what = std::move(what)](double share) { std::fprintf(stderr, "\r   %s: %.0f %% \r", what.c_str(), 100 * share); };
+}
+
 /// For how long the calling thread could have run and did not, in seconds; 0 where the system does not tell.
 inline double time_in_run_queue() {
     std::FILE* const f = std::fopen("/proc/thread-self/schedstat", "r");
@@ -266,6 +272,14 @@ inline std::vector<reading> readings_of(const std::vector<lap>& laps) {
                              {.metric = "time", .unit = "ns", .value = all == 0 ? 0 : n * 1e9 / all}};
     if (laps.size() > 1) out.push_back({.metric = "worst share", .unit = "1", .value = all == 0 ? 0 : worst * n / all, .more_is_better = true});
     return out;
+}
+
+/// Threads that have a processor each should never have to wait for it: the share of the window that the worst of them did.
+inline double queued_share(const std::vector<lap>& laps) {
+    if (laps.size() > disturbance::processors()) return 0;
+    double worst = 0;
+    for (const lap& l : laps) worst = std::max(worst, l.queued / l.seconds);
+    return worst;
 }
 
 /// Threads that do `body(thread)` again and again. The flag that ends them is looked at every `batch` cycles: 1 for bodies that take long.
@@ -411,13 +425,6 @@ private:
         }
     };
 
-    /// Threads that have a processor each should never have to wait for it.
-    [[nodiscard]] static double queued_share(const std::vector<lap>& laps) {
-        if (laps.size() > disturbance::processors()) return 0;
-        double worst = 0;
-        for (const lap& l : laps) worst = std::max(worst, l.queued / l.seconds);
-        return worst;
-    }
     /// What a tick more or less makes of a window.
     [[nodiscard]] static double tick_share(nanoseconds length) {
         return 0.010 / std::chrono::duration<double>(length).count() / disturbance::processors();
