@@ -10,9 +10,11 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -93,7 +95,7 @@ void oversubscribed(bench::rows& rows) {
     static const std::vector<const char*> columns{"throughput", "p50", "p99", "p99.9", "max", "worst share"};
     const auto threads_and_sizes = {std::pair{8U, 2U}, {32U, 8U}};
     for (const auto& [threads, size] : threads_and_sizes) {
-        const auto run = [&, threads = threads, size = size](const char* name, auto hold, bench::options how, bool sleeps) {
+        const auto run = [&](const char* name, auto hold, bench::options how, bool sleeps) {
             const std::vector<condition> at{{"threads", std::to_string(threads)}, {"size", std::to_string(size)}, {"hold", name}};
             print_head((std::to_string(threads) + " threads on " + std::to_string(size) + ", hold " + name + " (M/s, us)").c_str(), columns);
             contest timed{how};
@@ -146,7 +148,7 @@ contest::window hand_over(Take& take, bench::nanoseconds length) {
         std::uint64_t n = 0;
         while (!stop.load(std::memory_order_relaxed)) {
             {
-                auto held = std::make_unique<decltype(take(me))>(take(me));
+                std::optional held{take(me)};
                 const auto got = now();
                 if (const auto since = given.load(); since != 0) own[me][0].add(got - bench::nanoseconds{since});
                 holder.store(me);
@@ -162,7 +164,10 @@ contest::window hand_over(Take& take, bench::nanoseconds length) {
         }
         return n;
     });
-    for (auto& h : own) arrival.merge(h[0]), leaving.merge(h[1]);
+    for (const auto& h : own) {
+        arrival.merge(h[0]);
+        leaving.merge(h[1]);
+    }
     contest::window w;
     w.readings = {{.metric = "hand-off p50", .unit = "us", .value = arrival.percentile(0.5) * 1e-3},
                   {.metric = "hand-off p99", .unit = "us", .value = arrival.percentile(0.99) * 1e-3},
@@ -288,7 +293,7 @@ void conservation(bench::rows& rows) {
     static const std::vector<const char*> columns{"throughput", "worst share"};
     for (const auto& [threads, size] : {std::pair{8U, 2U}, {8U, 4U}, {32U, 8U}}) {
         contest c{in_windows(9, 300ms)};
-        each_waiting(size, [&, threads = threads](const char* who, auto take) {
+        each_waiting(size, [&](const char* who, auto take) {
             c.add(who, threads, [take](unsigned t) mutable {
                 const auto held = take(t);
                 bench::keep(&*held);
