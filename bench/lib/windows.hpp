@@ -176,6 +176,8 @@ public:
         const double wall = std::chrono::duration<double>(clock::now() - began_).count() * processors();
         return wall <= 0 ? 0 : std::max(0.0, (others() - others_) / wall);
     }
+    /// A process that belongs to what is measured: what it takes is not taken by others. Before any window.
+    static void count_in(clockid_t process) { ours().push_back(process); }
     [[nodiscard]] static unsigned processors() {
         static const unsigned n = std::max(1U, std::thread::hardware_concurrency());
         return n;
@@ -190,10 +192,17 @@ private:
         const int n = std::fscanf(f, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle, &io, &irq, &softirq, &steal);
         std::fclose(f);
         if (n != 8) return 0;
-        timespec own{};
-        ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
+        double own = 0;
+        for (const clockid_t process : ours()) {
+            timespec t{};
+            if (::clock_gettime(process, &t) == 0) own += static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+        }
         static const double tick = 1.0 / static_cast<double>(::sysconf(_SC_CLK_TCK));
-        return static_cast<double>(user + nice + system + irq + softirq + steal) * tick - (static_cast<double>(own.tv_sec) + 1e-9 * static_cast<double>(own.tv_nsec));
+        return static_cast<double>(user + nice + system + irq + softirq + steal) * tick - own;
+    }
+    [[nodiscard]] static std::vector<clockid_t>& ours() {
+        static std::vector<clockid_t> clocks{CLOCK_PROCESS_CPUTIME_ID};
+        return clocks;
     }
 
     double others_;
@@ -223,13 +232,15 @@ struct lap {
     double queued = 0; ///< see time_in_run_queue
 };
 
-/// Runs `work(thread, stop)`, which returns how many cycles it did, on so many threads until `length` has passed. They start together,
-/// and each takes its own time. As many threads as processors or fewer have a processor each.
+/// Runs `work(thread, stop)`, which returns how many cycles it did, on so many threads until `length` has passed. Time begins for all when
+/// the last is there, whoever has to wait for a processor then, and ends for each when it does. As many threads as processors or fewer
+/// have a processor each.
 template <class Work>
 std::vector<lap> run_threads(unsigned threads, nanoseconds length, Work&& work) {
     std::vector<lap> laps(threads);
     std::atomic<bool> stop{false};
-    std::barrier start{static_cast<std::ptrdiff_t>(threads) + 1};
+    clock::time_point began;
+    std::barrier start{static_cast<std::ptrdiff_t>(threads) + 1, [&began]() noexcept { began = clock::now(); }};
     {
         std::vector<std::jthread> running;
         running.reserve(threads);
@@ -244,7 +255,6 @@ std::vector<lap> run_threads(unsigned threads, nanoseconds length, Work&& work) 
                 lap own;
                 start.arrive_and_wait();
                 const double queued = time_in_run_queue();
-                const auto began = clock::now();
                 own.cycles = work(t, static_cast<const std::atomic<bool>&>(stop));
                 own.seconds = std::chrono::duration<double>(clock::now() - began).count();
                 own.queued = time_in_run_queue() - queued;
