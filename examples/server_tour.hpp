@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cenote/pool.hpp>
+#include <cenote/reflect.hpp>
 #include <cenote/version.hpp>
 
 #include <boost/hana/for_each.hpp>

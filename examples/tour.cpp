@@ -3,6 +3,7 @@
 // Takes about 12 seconds; works in a temporary folder and removes it.
 #include <cenote/drivers/sqlite.hpp>
 #include <cenote/pool.hpp>
+#include <cenote/reflect.hpp>
 #include <cenote/version.hpp>
 
 #include <boost/hana/for_each.hpp>

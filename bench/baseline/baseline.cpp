@@ -1,7 +1,7 @@
 // Distributed under the Boost Software License, Version 1.0. See LICENSE.
 
 // Pools as one writes them by hand against those of the library: time per cycle, bytes, allocations.
-// usage: baseline <rows> <quick|full> <instructions>     the last: a file of lines `subject <tab> instructions per cycle`
+// usage: baseline <rows> <quick|full> <instructions>     the last: a file of lines `subject <tab> compiler <tab> instructions per cycle`
 #include "subject.hpp"
 
 #include "../lib/windows.hpp"
@@ -146,13 +146,11 @@ int main(int argc, char** argv) {
     const bool quick = std::strcmp(argv[2], "quick") == 0;
     const bench::options how = quick ? bench::options{.windows = 5, .length = 30ms} : bench::options{.windows = 21, .length = 100ms};
 
-    std::printf("\n   %-28s %12s\n", "one thread", "instructions");
+    std::printf("\n   %-28s %12s   %s\n", "one thread", "instructions", "by");
     std::ifstream counted{argv[3]};
-    for (std::string line; std::getline(counted, line);) {
-        const std::size_t tab = line.find('\t');
-        const double n = std::stod(line.substr(tab + 1));
-        tell(rows, "instructions", line.substr(0, tab).c_str(), {}, "instructions", "1", n);
-        std::printf("   %-28s %12.0f\n", line.substr(0, tab).c_str(), n);
+    for (std::string subject, compiler, number; std::getline(counted, subject, '\t') && std::getline(counted, compiler, '\t') && std::getline(counted, number);) {
+        tell(rows, "instructions", subject.c_str(), {{"compiler", compiler}}, "instructions", "1", std::stod(number));
+        std::printf("   %-28s %12s   %s\n", subject.c_str(), number.c_str(), compiler.c_str());
     }
 
     std::printf("\n   %-28s %10s %10s %10s\n", "bytes, 8 connections", "pool", "per slot", "lease");
@@ -184,7 +182,7 @@ int main(int argc, char** argv) {
             });
         });
         std::printf("\n   %-28s %10s %10s %10s %12s\n", threads == 1 ? "1 thread, 8 connections" : "2 threads, 8 connections", "ns", "low", "high", "M cycles/s");
-        for (const bench::standing& s : c.run()) {
+        for (const bench::standing& s : c.run(bench::progress("cycles"))) {
             s.write(rows, "baseline", "cycle", {{"threads", std::to_string(threads)}});
             const bench::figure& f = *s.find("time");
             std::printf("   %-28s %10.2f %10.2f %10.2f %12.1f\n", s.name.c_str(), f.value, f.low, f.high, s.value("throughput"));

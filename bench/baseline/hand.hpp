@@ -19,8 +19,8 @@
 /// Pools as people write them, over the connections that the pools here are measured with. All have
 ///
 ///   explicit P(unsigned size)     opens that many connections
-///   connection* acquire()
-///   void give_back(connection*)
+///   Connection* acquire()
+///   void give_back(Connection*)
 namespace hand {
 
 using connection = cenote::null::connection;
@@ -43,18 +43,19 @@ private:
 };
 
 /// The shortest that many threads can share: whoever finds nothing tries again.
-class mutex_vector {
+template <class Connection>
+class basic_mutex_vector {
 public:
-    explicit mutex_vector(unsigned size) : all_(size) {
+    explicit basic_mutex_vector(unsigned size) : all_(size) {
         idle_.reserve(size);
-        for (connection& c : all_) idle_.push_back(&c);
+        for (Connection& c : all_) idle_.push_back(&c);
     }
-    [[nodiscard]] connection* acquire() {
+    [[nodiscard]] Connection* acquire() {
         for (;;) {
             {
                 const std::scoped_lock lock{mutex_};
                 if (!idle_.empty()) {
-                    connection* const c = idle_.back();
+                    Connection* const c = idle_.back();
                     idle_.pop_back();
                     return c;
                 }
@@ -62,31 +63,34 @@ public:
             std::this_thread::yield();
         }
     }
-    void give_back(connection* c) {
+    void give_back(Connection* c) {
         const std::scoped_lock lock{mutex_};
         idle_.push_back(c);
     }
 
 private:
     std::mutex mutex_;
-    std::vector<connection> all_;
-    std::vector<connection*> idle_;
+    std::vector<Connection> all_;
+    std::vector<Connection*> idle_;
 };
 
+using mutex_vector = basic_mutex_vector<connection>;
+
 /// The one of the textbooks.
-class mutex_condvar_deque {
+template <class Connection>
+class basic_mutex_condvar_deque {
 public:
-    explicit mutex_condvar_deque(unsigned size) : all_(size) {
-        for (connection& c : all_) idle_.push_back(&c);
+    explicit basic_mutex_condvar_deque(unsigned size) : all_(size) {
+        for (Connection& c : all_) idle_.push_back(&c);
     }
-    [[nodiscard]] connection* acquire() {
+    [[nodiscard]] Connection* acquire() {
         std::unique_lock lock{mutex_};
         returned_.wait(lock, [this] { return !idle_.empty(); });
-        connection* const c = idle_.front();
+        Connection* const c = idle_.front();
         idle_.pop_front();
         return c;
     }
-    void give_back(connection* c) {
+    void give_back(Connection* c) {
         {
             const std::scoped_lock lock{mutex_};
             idle_.push_back(c);
@@ -97,9 +101,10 @@ public:
 private:
     std::mutex mutex_;
     std::condition_variable returned_;
-    std::vector<connection> all_;
-    std::deque<connection*> idle_;
+    std::vector<Connection> all_;
+    std::deque<Connection*> idle_;
 };
+using mutex_condvar_deque = basic_mutex_condvar_deque<connection>;
 
 /// For one thread: slots in place, a stack of idle ones through the slots, opened on demand, refusing to be used after close(). What a
 /// lease needs to find its home is in its slot, so it is one pointer.

@@ -176,6 +176,8 @@ public:
         const double wall = std::chrono::duration<double>(clock::now() - began_).count() * processors();
         return wall <= 0 ? 0 : std::max(0.0, (others() - others_) / wall);
     }
+    /// A process that belongs to what is measured: what it takes is not taken by others. Before any window.
+    static void count_in(clockid_t process) { ours().push_back(process); }
     [[nodiscard]] static unsigned processors() {
         static const unsigned n = std::max(1U, std::thread::hardware_concurrency());
         return n;
@@ -190,15 +192,28 @@ private:
         const int n = std::fscanf(f, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle, &io, &irq, &softirq, &steal);
         std::fclose(f);
         if (n != 8) return 0;
-        timespec own{};
-        ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
+        double own = 0;
+        for (const clockid_t process : ours()) {
+            timespec t{};
+            if (::clock_gettime(process, &t) == 0) own += static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+        }
         static const double tick = 1.0 / static_cast<double>(::sysconf(_SC_CLK_TCK));
-        return static_cast<double>(user + nice + system + irq + softirq + steal) * tick - (static_cast<double>(own.tv_sec) + 1e-9 * static_cast<double>(own.tv_nsec));
+        return static_cast<double>(user + nice + system + irq + softirq + steal) * tick - own;
+    }
+    [[nodiscard]] static std::vector<clockid_t>& ours() {
+        static std::vector<clockid_t> clocks{CLOCK_PROCESS_CPUTIME_ID};
+        return clocks;
     }
 
     double others_;
     clock::time_point began_;
 };
+
+/// Tells whoever watches how much of `what` is done; nobody where the output goes to a file.
+[[nodiscard]] inline std::function<void(double)> progress(std::string what) {
+    if (::isatty(STDERR_FILENO) == 0) return [](double) {};
+    return [what = std::move(what)](double share) { std::fprintf(stderr, "\r   %s: %.0f %% \r", what.c_str(), 100 * share); };
+}
 
 /// For how long the calling thread could have run and did not, in seconds; 0 where the system does not tell.
 inline double time_in_run_queue() {
@@ -217,13 +232,15 @@ struct lap {
     double queued = 0; ///< see time_in_run_queue
 };
 
-/// Runs `work(thread, stop)`, which returns how many cycles it did, on so many threads until `length` has passed. They start together,
-/// and each takes its own time. As many threads as processors or fewer have a processor each.
+/// Runs `work(thread, stop)`, which returns how many cycles it did, on so many threads until `length` has passed. Time begins for all when
+/// the last is there, whoever has to wait for a processor then, and ends for each when it does. As many threads as processors or fewer
+/// have a processor each.
 template <class Work>
 std::vector<lap> run_threads(unsigned threads, nanoseconds length, Work&& work) {
     std::vector<lap> laps(threads);
     std::atomic<bool> stop{false};
-    std::barrier start{static_cast<std::ptrdiff_t>(threads) + 1};
+    clock::time_point began;
+    std::barrier start{static_cast<std::ptrdiff_t>(threads) + 1, [&began]() noexcept { began = clock::now(); }};
     {
         std::vector<std::jthread> running;
         running.reserve(threads);
@@ -238,7 +255,6 @@ std::vector<lap> run_threads(unsigned threads, nanoseconds length, Work&& work) 
                 lap own;
                 start.arrive_and_wait();
                 const double queued = time_in_run_queue();
-                const auto began = clock::now();
                 own.cycles = work(t, static_cast<const std::atomic<bool>&>(stop));
                 own.seconds = std::chrono::duration<double>(clock::now() - began).count();
                 own.queued = time_in_run_queue() - queued;
@@ -266,6 +282,14 @@ inline std::vector<reading> readings_of(const std::vector<lap>& laps) {
                              {.metric = "time", .unit = "ns", .value = all == 0 ? 0 : n * 1e9 / all}};
     if (laps.size() > 1) out.push_back({.metric = "worst share", .unit = "1", .value = all == 0 ? 0 : worst * n / all, .more_is_better = true});
     return out;
+}
+
+/// Threads that have a processor each should never have to wait for it: the share of the window that the worst of them did.
+inline double queued_share(const std::vector<lap>& laps) {
+    if (laps.size() > disturbance::processors()) return 0;
+    double worst = 0;
+    for (const lap& l : laps) worst = std::max(worst, l.queued / l.seconds);
+    return worst;
 }
 
 /// Threads that do `body(thread)` again and again. The flag that ends them is looked at every `batch` cycles: 1 for bodies that take long.
@@ -411,13 +435,6 @@ private:
         }
     };
 
-    /// Threads that have a processor each should never have to wait for it.
-    [[nodiscard]] static double queued_share(const std::vector<lap>& laps) {
-        if (laps.size() > disturbance::processors()) return 0;
-        double worst = 0;
-        for (const lap& l : laps) worst = std::max(worst, l.queued / l.seconds);
-        return worst;
-    }
     /// What a tick more or less makes of a window.
     [[nodiscard]] static double tick_share(nanoseconds length) {
         return 0.010 / std::chrono::duration<double>(length).count() / disturbance::processors();

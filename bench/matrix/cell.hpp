@@ -76,7 +76,8 @@ struct subject {
     static constexpr std::size_t core_bytes = sizeof(core_type) - (core_type::cfg::embedded ? connections * slot_bytes : 0);
 
     subject(std::string base, std::string name)
-        : self{std::move(base), std::move(name), sizeof(pool_type), core_bytes, slot_bytes, sizeof(typename pool_type::lease), open, cycles, close, cell::first} {
+        : self{std::move(base), std::move(name), sizeof(pool_type), core_bytes, slot_bytes, sizeof(typename pool_type::lease),
+               open, cycles, close, cell::first} {
         cell::first = &self;
     }
     cell self;

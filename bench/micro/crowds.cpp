@@ -10,9 +10,11 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -93,12 +95,12 @@ void oversubscribed(bench::rows& rows) {
     static const std::vector<const char*> columns{"throughput", "p50", "p99", "p99.9", "max", "worst share"};
     const auto threads_and_sizes = {std::pair{8U, 2U}, {32U, 8U}};
     for (const auto& [threads, size] : threads_and_sizes) {
-        const auto run = [&, threads = threads, size = size](const char* name, auto hold, bench::options how, bool sleeps) {
+        const auto run = [&](const char* name, auto hold, bench::options how, bool sleeps) {
             const std::vector<condition> at{{"threads", std::to_string(threads)}, {"size", std::to_string(size)}, {"hold", name}};
             print_head((std::to_string(threads) + " threads on " + std::to_string(size) + ", hold " + name + " (M/s, us)").c_str(), columns);
             contest timed{how};
             each_way_to_wait(size, [&](const char* who, auto take) { timed.add_waits(who, threads, take, hold); });
-            auto standings = timed.run();
+            auto standings = timed.run(bench::progress("waits"));
             if (!sleeps) { // to read the clock costs as much as such a hold: waits are timed, but cycles are counted without
                 contest counted{how};
                 each_way_to_wait(size, [&](const char* who, auto take) {
@@ -108,7 +110,7 @@ void oversubscribed(bench::rows& rows) {
                         hold();
                     }, 1);
                 });
-                const auto free = counted.run();
+                const auto free = counted.run(bench::progress("cycles"));
                 for (std::size_t i = 0; i < standings.size(); ++i) {
                     for (bench::figure& f : standings[i].figures) {
                         if (const bench::figure* const better = free[i].find(f.metric)) f = *better;
@@ -146,7 +148,7 @@ contest::window hand_over(Take& take, bench::nanoseconds length) {
         std::uint64_t n = 0;
         while (!stop.load(std::memory_order_relaxed)) {
             {
-                auto held = std::make_unique<decltype(take(me))>(take(me));
+                std::optional held{take(me)};
                 const auto got = now();
                 if (const auto since = given.load(); since != 0) own[me][0].add(got - bench::nanoseconds{since});
                 holder.store(me);
@@ -162,12 +164,15 @@ contest::window hand_over(Take& take, bench::nanoseconds length) {
         }
         return n;
     });
-    for (auto& h : own) arrival.merge(h[0]), leaving.merge(h[1]);
+    for (const auto& h : own) {
+        arrival.merge(h[0]);
+        leaving.merge(h[1]);
+    }
     contest::window w;
     w.readings = {{.metric = "hand-off p50", .unit = "us", .value = arrival.percentile(0.5) * 1e-3},
                   {.metric = "hand-off p99", .unit = "us", .value = arrival.percentile(0.99) * 1e-3},
                   {.metric = "give back p50", .unit = "us", .value = leaving.percentile(0.5) * 1e-3}};
-    for (const bench::lap& l : laps) w.disturbed = std::max(w.disturbed, l.queued / l.seconds);
+    w.disturbed = bench::queued_share(laps);
     return w;
 }
 
@@ -178,7 +183,7 @@ void hand_off(bench::rows& rows) {
         c.add_measured(who, [take](bench::nanoseconds length) mutable { return hand_over(take, length); });
     });
     print_head("one waits, one gives back (us)", columns);
-    for (const standing& s : c.run()) {
+    for (const standing& s : c.run(bench::progress("hand-offs"))) {
         s.write(rows, "micro", "hand-off", {{"threads", "2"}, {"size", "1"}});
         print(s, columns);
     }
@@ -194,7 +199,7 @@ void waiters(bench::rows& rows) {
         c.add_waits("cenote lock_free, strictly_fair", threads, take_from(shared<cenote::lock_free, cenote::strictly_fair>(2)), [] { bench::sleep(50us); });
         c.add_waits("cenote lock_free, eventually_fair", threads, take_from(shared<cenote::lock_free, cenote::eventually_fair>(2)), [] { bench::sleep(50us); });
         print_head((std::to_string(threads) + " threads on 2, hold 50 us (M/s, us)").c_str(), columns);
-        for (const standing& s : c.run()) {
+        for (const standing& s : c.run(bench::progress("crowds"))) {
             s.write(rows, "micro", "waiters", {{"threads", std::to_string(threads)}, {"size", "2"}, {"hold", "50us"}}, {"throughput", "p50", "p99.9", "worst share"});
             print(s, columns);
         }
@@ -233,12 +238,51 @@ void size(bench::rows& rows) {
     add("cenote with_mutex", cenote::with_mutex<>{});
     add("cenote lock_free", cenote::lock_free{});
     add("cenote thread_affine", cenote::thread_affine{});
-    const auto standings = c.run();
+    const auto standings = c.run(bench::progress("sizes"));
     print_head("1 thread", {"size", "idle", "ns"});
     for (std::size_t i = 0; i < standings.size(); ++i) {
         standings[i].write(rows, "micro", "size", subjects[i].second, {"time"});
         std::printf("   %-38s %12s %12s %12.2f\n", standings[i].name.c_str(), subjects[i].second[0].second.c_str(), subjects[i].second[1].second.c_str(),
                     standings[i].value("time"));
+    }
+}
+
+// ── affinity ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// How many leases of a thread, 0 to 1, are of the connection that it had before.
+template <class Take>
+contest::window same(unsigned threads, Take& take, bench::nanoseconds length) {
+    std::atomic<std::uint64_t> again{0}, all{0};
+    const auto laps = bench::run_threads(threads, length, [&](unsigned t, const std::atomic<bool>& stop) {
+        std::uint64_t n = 0, equal = 0;
+        for (const void* last = nullptr; !stop.load(std::memory_order_relaxed); ++n) {
+            const auto held = take(t);
+            bench::keep(&*held);
+            if (n != 0 && &*held == last) ++equal;
+            last = &*held;
+        }
+        again += equal;
+        all += n == 0 ? 0 : n - 1;
+        return n;
+    });
+    const double share = all == 0 ? 0 : static_cast<double>(again) / static_cast<double>(all);
+    return {{{.metric = "same", .unit = "1", .value = share, .more_is_better = true}}, bench::queued_share(laps)};
+}
+
+void affinity(bench::rows& rows) {
+    for (const unsigned threads : {2U, 8U}) {
+        contest c{in_windows(9, 100ms)};
+        const auto add = [&](const char* who, auto take) {
+            c.add_measured(who, [take, threads](bench::nanoseconds length) mutable { return same(threads, take, length); });
+        };
+        add("cenote with_mutex", take_from(shared<cenote::with_mutex<>>(8)));
+        add("cenote lock_free", take_from(shared<cenote::lock_free>(8)));
+        add("cenote thread_affine", take_from(shared<cenote::thread_affine>(8)));
+        print_head((std::to_string(threads) + " threads on 8").c_str(), {"same again"});
+        for (const standing& s : c.run(bench::progress("affinity"))) {
+            s.write(rows, "micro", "affinity", {{"threads", std::to_string(threads)}, {"size", "8"}});
+            print(s, {"same"});
+        }
     }
 }
 
@@ -249,7 +293,7 @@ void conservation(bench::rows& rows) {
     static const std::vector<const char*> columns{"throughput", "worst share"};
     for (const auto& [threads, size] : {std::pair{8U, 2U}, {8U, 4U}, {32U, 8U}}) {
         contest c{in_windows(9, 300ms)};
-        each_waiting(size, [&, threads = threads](const char* who, auto take) {
+        each_waiting(size, [&](const char* who, auto take) {
             c.add(who, threads, [take](unsigned t) mutable {
                 const auto held = take(t);
                 bench::keep(&*held);
@@ -257,7 +301,7 @@ void conservation(bench::rows& rows) {
             }, 1);
         });
         print_head(("conservation: " + std::to_string(threads) + " threads on " + std::to_string(size) + ", hold 20 us (M/s)").c_str(), columns);
-        for (const standing& s : c.run()) {
+        for (const standing& s : c.run(bench::progress("crowds"))) {
             s.write(rows, "micro", "work conservation", {{"threads", std::to_string(threads)}, {"size", std::to_string(size)}, {"hold", "20us"}}, {"throughput", "worst share"});
             print(s, columns);
         }
@@ -274,6 +318,7 @@ int main(int argc, char** argv) {
     quick = std::strcmp(argv[2], "quick") == 0;
     bench::rows rows{argv[1]};
     size(rows);
+    affinity(rows);
     hand_off(rows);
     oversubscribed(rows);
     waiters(rows);

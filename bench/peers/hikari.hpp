@@ -47,6 +47,7 @@ public:
             child_ = -1;
             throw std::system_error{failed, std::generic_category(), command[0]};
         }
+        if (clockid_t clock{}; ::clock_getcpuclockid(child_, &clock) == 0) bench::disturbance::count_in(clock);
     }
     hikari(const hikari&) = delete;
     hikari& operator=(const hikari&) = delete;

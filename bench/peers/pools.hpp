@@ -1,12 +1,10 @@
 // Distributed under the Boost Software License, Version 1.0. See LICENSE.
 #pragma once
 
+#include "../baseline/hand.hpp"
 #include "../lib/pools.hpp"
 
-#include <condition_variable>
 #include <cstddef>
-#include <deque>
-#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -93,56 +91,11 @@ using defaults = cenote_pool<bench::defaults>;
 
 // ---------------------------------------------------------------------------------------------------------------------------- by hand
 
-class mutex_vector : public pool_of_pointers<mutex_vector> {
-public:
-    explicit mutex_vector(unsigned size) : all_(size) {
-        for (connection& c : all_) idle_.push_back(&c);
-    }
-    [[nodiscard]] connection* acquire() {
-        for (;; std::this_thread::yield()) {
-            const std::scoped_lock lock{mutex_};
-            if (idle_.empty()) continue;
-            connection* const c = idle_.back();
-            idle_.pop_back();
-            return c;
-        }
-    }
-    void give_back(connection* c) {
-        const std::scoped_lock lock{mutex_};
-        idle_.push_back(c);
-    }
-
-private:
-    std::vector<connection> all_;
-    std::mutex mutex_;
-    std::vector<connection*> idle_;
+struct mutex_vector : hand::basic_mutex_vector<connection>, pool_of_pointers<mutex_vector> {
+    using basic_mutex_vector::basic_mutex_vector;
 };
-
-class condvar_deque : public pool_of_pointers<condvar_deque> {
-public:
-    explicit condvar_deque(unsigned size) : all_(size) {
-        for (connection& c : all_) idle_.push_back(&c);
-    }
-    [[nodiscard]] connection* acquire() {
-        std::unique_lock lock{mutex_};
-        back_.wait(lock, [this] { return !idle_.empty(); });
-        connection* const c = idle_.front();
-        idle_.pop_front();
-        return c;
-    }
-    void give_back(connection* c) {
-        {
-            const std::scoped_lock lock{mutex_};
-            idle_.push_back(c);
-        }
-        back_.notify_one();
-    }
-
-private:
-    std::vector<connection> all_;
-    std::mutex mutex_;
-    std::condition_variable back_;
-    std::deque<connection*> idle_;
+struct condvar_deque : hand::basic_mutex_condvar_deque<connection>, pool_of_pointers<condvar_deque> {
+    using basic_mutex_condvar_deque::basic_mutex_condvar_deque;
 };
 
 // ----------------------------------------------------------------------------------------------------------------------------- peers

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -24,22 +25,15 @@ struct plan {
     bool quick;
 };
 
-/// One window of `pool.take(thread)` and `query(connection)`.
-template <class Pool, class Query>
-contest::window serve(Pool& pool, unsigned threads, nanoseconds length, Query query) {
+/// One thread's request from the first wish to the last of the answer; how long it waited for a connection, and how long it took.
+using request = std::function<void(unsigned thread, histogram& waits, histogram& answers)>;
+
+/// One window of requests.
+inline contest::window serve(const request& one, unsigned threads, nanoseconds length) {
     std::vector<histogram> waits(threads), answers(threads);
     const auto laps = run_threads(threads, length, [&](unsigned t, const std::atomic<bool>& stop) {
         std::uint64_t n = 0;
-        while (!stop.load(std::memory_order_relaxed)) {
-            const auto began = clock::now();
-            {
-                auto held = pool.take(t);
-                waits[t].add(clock::now() - began);
-                query(*held);
-            }
-            answers[t].add(clock::now() - began);
-            ++n;
-        }
+        for (; !stop.load(std::memory_order_relaxed); ++n) one(t, waits[t], answers[t]);
         return n;
     });
     contest::window w;
@@ -113,9 +107,18 @@ private:
     template <class Pool>
     void add(contest& c, const std::string& name, unsigned threads, unsigned size, std::shared_ptr<Pool> p) {
         if constexpr (requires { p->pool; }) fill(size, [&](unsigned t) { return p->take(t); });
-        c.add_measured(name, [p, threads, size](nanoseconds length) {
+        const request one = [p](unsigned t, histogram& waits, histogram& answers) {
+            const auto began = clock::now();
+            {
+                auto held = p->take(t);
+                waits.add(clock::now() - began);
+                Db::select(*held);
+            }
+            answers.add(clock::now() - began);
+        };
+        c.add_measured(name, [one, threads, size](nanoseconds length) {
             const bystanders others{Db::process()};
-            contest::window w = serve(*p, threads, length, [](auto& connection) { Db::select(connection); });
+            contest::window w = serve(one, threads, length);
             const double share = size == 0 ? 0 : others.share(); // without a pool: servers that have ended would count as well
             w.disturbed = share > bystanders::tolerated(length) ? 1 + share : 0;
             return w;

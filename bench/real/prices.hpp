@@ -49,7 +49,7 @@ public:
     }
     [[nodiscard]] static double median(std::vector<double> v) {
         std::ranges::sort(v);
-        return v.empty() ? 0 : v[v.size() / 2];
+        return v.empty() ? 0 : (v[(v.size() - 1) / 2] + v[v.size() / 2]) / 2;
     }
     [[nodiscard]] double median() const { return median(all_); }
 

@@ -10,6 +10,7 @@
 #include <cenote/lease.hpp>
 #include <cenote/policy/profile.hpp>
 #include <cenote/pool.hpp>
+#include <cenote/reflect.hpp>
 #include <cenote/stats.hpp>
 #include <cenote/version.hpp>
 #include <cenote/view.hpp>

@@ -4,8 +4,6 @@
 #include <cstdint>
 #include <string_view>
 
-#include <boost/hana/adapt_struct.hpp>
-
 namespace cenote {
 
 /// Why the pool closed a connection; `to_string` gives the metric label.
@@ -48,7 +46,7 @@ inline constexpr unsigned close_reasons = 13;
 /// One look at a pool. Gauges are of one instant and always there; counters run from the pool's construction and are kept
 /// only by a pool with the `counters` policy (`counted` says so, they are 0 otherwise).
 ///
-/// Exporters walk this one list of fields: it is a Boost.Hana struct.
+/// Exporters walk this one list of fields: with <cenote/reflect.hpp> it is a Boost.Hana struct.
 struct pool_stats {
     // gauges: idle + used + opening + closing + resetting = total <= max,
     // but after shrinking, until what is leased has come back
@@ -81,7 +79,3 @@ struct pool_stats {
 };
 
 } // namespace cenote
-
-BOOST_HANA_ADAPT_STRUCT(cenote::pool_stats, total, idle, used, opening, closing, resetting, pending, max, counted, leases, waits,
-                        wait_ns, timeouts, queue_full, failed, opened, open_failed, closed, detached, validation_failed, reset_failed,
-                        returned_dirty, leaks, swallowed);

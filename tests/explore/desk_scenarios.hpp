@@ -360,7 +360,7 @@ public:
         explore::require(on_their_way <= 1, "at most one nudge is in flight");
         if (desk_ != nullptr) {
             const auto c = desk_->look();
-            explore::require(c.used <= allowed_, "permits out are never above the limit");
+            explore::require(c.used <= allowed_, "inv-1: permits out are never above the limit");
             explore::require(c.used >= out_, "every connection there is has a permit");
             explore::require(c.opening <= c.used && c.leaving <= c.used, "what is opened or leaves has a permit");
         }
@@ -372,17 +372,17 @@ public:
         if (sleeping_) explore::require(!desk_->wanted(0, 0), "a dialler does not sleep while a connection is wanted");
         const auto c = desk_->count();
         if (c.waiting == 0) return;
-        explore::require(c.idle == 0, "nobody waits beside an idle connection");
-        if (C::caller_dials || c.waiting > c.opening) explore::require(c.used >= c.max, "nobody waits beside a free permit");
+        explore::require(c.idle == 0, "inv-7: nobody waits beside an idle connection");
+        if (C::caller_dials || c.waiting > c.opening) explore::require(c.used >= c.max, "inv-7: nobody waits beside a free permit");
     }
     /// For `finally`: everything is back, but for what somebody kept.
     void audit() {
         for (const seat& s : seats_) {
-            explore::require(!s.taken, "nobody waits at the end");
+            explore::require(!s.taken, "inv-2: nobody waits at the end");
             s.untouched();
         }
         if (desk_ == nullptr) {
-            for (const std::byte b : room_) explore::require(b == poison, "a desk that was freed is not written to");
+            for (const std::byte b : room_) explore::require(b == poison, "inv-8: a desk that was freed is not written to");
             explore::require(out_ == 0, "the desk is freed after the last permit is back");
             return;
         }
@@ -391,10 +391,10 @@ public:
         explore::require(c.waiting == 0, "the queue is empty at the end");
         explore::require(c.opening == opening(), "only what is really being opened counts as such at the end");
         explore::require(c.leaving == 0, "nothing is leaving at the end");
-        explore::require(c.used == out_, "the desk counts the connections that there are");
-        explore::require(c.used == c.idle + kept(), "every connection is idle, or somebody has it");
+        explore::require(c.used == out_, "inv-2: the desk counts the connections that there are");
+        explore::require(c.used == c.idle + kept(), "inv-2: every connection is idle, or somebody has it");
         if (closing_) {
-            explore::require(c.idle == 0, "nothing is idle after close");
+            explore::require(c.idle == 0, "inv-8: nothing is idle after close");
             return;
         }
         explore::require(c.used <= c.max, "a lower limit is kept in the end");
@@ -407,10 +407,10 @@ public:
         explore::require(try_take() == nullptr, "nothing more is idle than is counted");
         for (unsigned i = c.used; i < std::min(c.max, links_); ++i) {
             link* const l = desk_->demand(c.max, 0);
-            explore::require(l != nullptr, "every permit can be taken again");
+            explore::require(l != nullptr, "inv-2: every permit can be taken again");
             begins(of(l));
         }
-        explore::require(desk_->demand(c.max, 0) == nullptr, "there are no more permits than the limit");
+        explore::require(desk_->demand(c.max, 0) == nullptr, "inv-1: there are no more permits than the limit");
     }
 
 private:
@@ -512,7 +512,7 @@ private:
     void begins(connection& c) {
         explore::require(c.state == connection::is::vacant, "what is to be opened is vacant");
         c.state = connection::is::opening;
-        explore::require(++out_ <= allowed_, "there are never more connections than the limit");
+        explore::require(++out_ <= allowed_, "inv-1: there are never more connections than the limit");
     }
     /// A permit is about to be back.
     void ends(connection& c) {
@@ -548,7 +548,7 @@ private:
     /// `queued_at` 0: without queueing, so at the end of the critical section that was this thread's last.
     connection* gets(connection& c, std::uint64_t queued_at, bool again) {
         const std::uint64_t ticket = queued_at != 0 ? queued_at : seen_[explore::self()];
-        explore::require(c.holder == 0, "a connection has one holder");
+        explore::require(c.holder == 0, "inv-3: a connection has one holder");
         c.holder = explore::self() + 1;
         if (c.state == connection::is::vacant) {
             explore::require(C::caller_dials, "a taker gets a connection that is open");
@@ -559,8 +559,8 @@ private:
         if (!again) {
             for (seat& s : seats_) {
                 if (!s.taken || !s.what().queued || s.queued_at == 0 || s.queued_at >= ticket) continue;
-                if constexpr (C::strict) explore::fail("not so: nobody is overtaken");
-                if (c.due_for == s.queued_at && last_nudge_ < c.due_since) explore::fail("not so: nobody who is due is overtaken");
+                if constexpr (C::strict) explore::fail("not so: inv-6: nobody is overtaken");
+                if (c.due_for == s.queued_at && last_nudge_ < c.due_since) explore::fail("not so: inv-6: nobody who is due is overtaken");
             }
         }
         c.due_for = 0;
@@ -604,7 +604,7 @@ private:
         return &c;
     }
     void nobody_waits() {
-        for (seat& s : seats_) explore::require(!s.taken || !s.what().queued, "nobody waits after close");
+        for (seat& s : seats_) explore::require(!s.taken || !s.what().queued, "inv-8: nobody waits after close");
     }
     /// What somebody has kept, and dials that do not end.
     [[nodiscard]] unsigned kept() const {
@@ -644,7 +644,7 @@ struct scenario {
 };
 
 
-/// Adds the scenarios that make sense for a configuration.
+/// Adds the scenarios that make sense for a configuration: those of two or three threads, or those of four.
 template <class C>
 class catalogue {
     using H = house<C>;
@@ -671,7 +671,11 @@ class catalogue {
     static std::string how(const char* what, bool endless) { return std::string{what} + (endless ? ", without end" : ", with time-outs"); }
 
 public:
-    explicit catalogue(std::vector<scenario>& out) : out_{out} {
+    catalogue(std::vector<scenario>& out, bool four) : out_{out} {
+        if (four) {
+            crowd();
+            return;
+        }
         taking_turns();
         ends();
         limits();
@@ -726,7 +730,7 @@ private:
                         });
                     }
                 });
-                add(how("some cannot open what they were granted", endless), [=](world& w) {
+                add(how("case-D2: some cannot open what they were granted", endless), [=](world& w) {
                     auto h = open(w, {.links = 2, .open = 0, .max = 1, .failures = 2});
                     for (const char* name : {"a", "b", "c"}) w.thread(name, [=] { h->put(h->acquire(when(endless))); });
                 });
@@ -931,7 +935,7 @@ private:
             w.thread("b", [=] { h->put(h->acquire(in_time()), then::keep); });
             w.thread("c", [=] { h->put(h->acquire(never), then::keep); });
         });
-        add("one returns while a time-out passes", [=](world& w) {
+        add("case-D1: one returns while a time-out passes", [=](world& w) {
             auto h = open(w, {.links = 1});
             auto* const first = h->try_take();
             w.thread("a", [=] { h->put(first); });
@@ -961,7 +965,7 @@ private:
             w.thread("b", [=] { (void)h->acquire(never, stop->get_token()); });
             w.thread("c", [=] { stop->request_stop(); });
         });
-        add("time passes, but a deadline does not move", [=](world& w) {
+        add("case-D3: time passes, but a deadline does not move", [=](world& w) {
             auto h = open(w, {.links = 1});
             auto* const first = h->try_take();
             auto late = std::make_shared<bool>(false);
@@ -1103,7 +1107,7 @@ private:
     }
 
     void being_due() {
-        add("returns go to the oldest once he is due", [=](world& w) {
+        add("case-D4: returns go to the oldest once he is due", [=](world& w) {
             auto h = open(w, {.links = 2});
             auto* const first = h->try_take();
             auto* const second = h->try_take();
@@ -1132,6 +1136,87 @@ private:
         });
     }
 
+    void crowd() {
+        for (const bool endless : {true, false}) {
+            if (!waits && endless) continue;
+            for (const unsigned n : {1U, 2U}) {
+                add(how(n == 1 ? "four take turns with one" : "four take turns with two", endless), [=](world& w) {
+                    auto h = open(w, {.links = n});
+                    for (const char* name : {"a", "b", "c", "d"}) w.thread(name, [=] { h->put(h->acquire(when(endless))); });
+                });
+            }
+            add(how("close meets one return and two who acquire", endless), [=](world& w) {
+                auto h = open(w, {.links = 1});
+                auto* const first = h->try_take();
+                w.thread("a", [=] { h->put(first); });
+                for (const char* name : {"b", "c"}) w.thread(name, [=] { h->put(h->acquire(when(endless))); });
+                w.thread("closer", [=] { h->close(); });
+            });
+            if constexpr (dials) {
+                add(how("hooks throw, and broken connections are closed", endless), [=](world& w) {
+                    auto h = open(w, {.links = 2, .open = 1, .max = 1});
+                    for (const char* name : {"a", "b", "c", "d"}) {
+                        w.thread(name, [=] {
+                            if (auto* const c = h->acquire(when(endless))) h->put(c, name[0] < 'c' ? then::discard : then::give);
+                        });
+                    }
+                });
+                add(how("case-D2: four dial, and one cannot", endless), [=](world& w) {
+                    auto h = open(w, {.links = 2, .open = 0, .max = 1, .failures = 1});
+                    for (const char* name : {"a", "b", "c", "d"}) w.thread(name, [=] { h->put(h->acquire(when(endless))); });
+                });
+                add(how("the limit falls and rises while one returns and one acquires", endless), [=](world& w) {
+                    auto h = open(w, {.links = 2});
+                    auto* const first = h->try_take();
+                    w.thread("a", [=] { h->put(first); });
+                    w.thread("b", [=] { h->put(h->acquire(when(endless))); });
+                    w.thread("c", [=] { h->limit(1); });
+                    w.thread("d", [=] { h->limit(2); });
+                });
+            } else {
+                add(how("case-D2: a dialler serves three with one permit", endless), [=](world& w) {
+                    auto h = open(w, {.links = 2, .open = 0, .max = 1, .clients = 3, .failures = 1});
+                    w.thread("dialler", [=] { h->dialler(); });
+                    for (const char* name : {"a", "b", "c"}) {
+                        w.thread(name, [=] {
+                            h->put(h->acquire(when(endless)));
+                            h->leave_house();
+                        });
+                    }
+                });
+            }
+            if constexpr (waits) {
+                add(how("case-D1: one is cancelled, one waits and one returns", endless), [=](world& w) {
+                    auto h = open(w, {.links = 1});
+                    auto* const first = h->try_take();
+                    auto stop = std::make_shared<stop_source>();
+                    w.thread("a", [=] { h->put(first); });
+                    w.thread("b", [=] { h->put(h->acquire(when(endless), stop->get_token())); });
+                    w.thread("c", [=] { h->put(h->acquire(when(endless))); });
+                    w.thread("d", [=] { stop->request_stop(); });
+                });
+            }
+        }
+        add("the pool goes while three hold", [=](world& w) {
+            auto h = open(w, {.links = 3});
+            for (const char* name : {"a", "b", "c"}) {
+                auto* const c = h->try_take();
+                w.thread(name, [=] { h->put(c, name[0] == 'a' ? then::discard : then::give); });
+            }
+            w.thread("pool", [=] { h->destroy(); });
+        });
+        if constexpr (waits) {
+            add("close refuses three who wait for a holder that never returns", [=](world& w) {
+                auto h = open(w, {.links = 1});
+                (void)h->try_take();
+                for (const char* name : {"a", "b", "c"}) {
+                    w.thread(name, [=] { explore::require(h->acquire(never) == nullptr, "there is nothing to get"); });
+                }
+                w.thread("closer", [=] { h->close(); });
+            });
+        }
+    }
+
     void diallers() {
         const auto two = [](world& w, const shared& h, bool endless, bool any_fate) {
             w.thread("dialler", [=] { h->dialler(); });
@@ -1146,7 +1231,7 @@ private:
         for (const bool endless : {true, false}) {
             if (!waits && endless) continue;
             for (const unsigned max : {1U, 2U}) {
-                add(how(max == 1 ? "a dialler serves two with one permit" : "a dialler serves two with two permits", endless), [=](world& w) {
+                add(how(max == 1 ? "case-D2: a dialler serves two with one permit" : "a dialler serves two with two permits", endless), [=](world& w) {
                     two(w, open(w, {.links = 2, .open = 0, .max = max, .clients = 2, .failures = max == 1 ? 1U : 0U}), endless, false);
                 });
             }
@@ -1271,9 +1356,9 @@ private:
 };
 
 template <class C>
-[[nodiscard]] std::vector<scenario> scenarios() {
+[[nodiscard]] std::vector<scenario> scenarios(bool four = false) {
     std::vector<scenario> out;
-    catalogue<C>{out};
+    catalogue<C>{out, four};
     return out;
 }
 

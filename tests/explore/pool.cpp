@@ -4,12 +4,11 @@
 #include <cenote/pool.hpp>
 #include <cenote/testing/explore.hpp>
 
+#include "effort.hpp"
+
 #include <catch2/catch_test_macros.hpp>
 
-#include <algorithm>
 #include <chrono>
-#include <cstdint>
-#include <cstdio>
 #include <functional>
 #include <memory>
 #include <stdexcept>
@@ -78,7 +77,7 @@ public:
 
     [[nodiscard]] connection open(deadline) {
         ++o_->opened;
-        explore::require(++o_->there <= o_->max, "there are never more connections than the limit");
+        explore::require(++o_->there <= o_->max, "inv-1: there are never more connections than the limit");
         explore::point("opens a connection");
         if (outside::happens(o_->failures)) {
             --o_->there;
@@ -139,7 +138,7 @@ struct house {
         lease l = p->acquire(when(endless), std::move(stop), why);
         explore::require(static_cast<bool>(l) == !why, "an acquire has a lease or a reason");
         if (l) {
-            explore::require(l->user == 0 && !l->dirty, "a lease starts with a clean connection of its own");
+            explore::require(l->user == 0 && !l->dirty, "inv-3: a lease starts with a clean connection of its own");
             l->user = explore::self() + 1;
         }
         return l;
@@ -167,20 +166,20 @@ struct house {
         if (!p || suspended) return;
         const auto s = p->stats();
         if (s.pending == 0) return;
-        explore::require(s.idle == 0, "nobody waits beside an idle connection");
-        explore::require(s.total >= s.max, "nobody waits beside room for another connection");
+        explore::require(s.idle == 0, "inv-7: nobody waits beside an idle connection");
+        explore::require(s.total >= s.max, "inv-7: nobody waits beside room for another connection");
         explore::require(s.resetting == 0 && s.closing == 0, "nobody waits beside work that he could do");
     }
     void audit() {
         if (p) {
             const auto s = p->stats();
-            explore::require(s.pending == 0, "nobody waits at the end");
+            explore::require(s.pending == 0, "inv-2: nobody waits at the end");
             explore::require(s.opening == 0, "nothing is being opened at the end");
             explore::require(s.total <= s.max, "the limit is kept in the end");
-            explore::require(s.total == o->there, "the pool counts the connections that there are");
+            explore::require(s.total == o->there, "inv-2: the pool counts the connections that there are");
             destroy();
         }
-        explore::require(o->opened == o->closed, "every connection that was opened has been closed");
+        explore::require(o->opened == o->closed, "inv-8: every connection that was opened has been closed");
         explore::require(o.use_count() == 1, "the core is freed");
     }
 
@@ -237,7 +236,7 @@ public:
                 w.thread("b", [=] { h->put(h->take(endless), any(cleans)); });
                 w.thread("c", [=] { h->put(h->take(endless)); });
             });
-            add("opening fails" + how, 3, [=](world& w) {
+            add("case-D2: opening fails" + how, 3, [=](world& w) {
                 auto h = open(w, {.max = 1, .failures = 2});
                 for (const char* name : {"a", "b", "c"}) w.thread(name, [=] { h->put(h->take(endless)); });
             });
@@ -320,31 +319,26 @@ public:
 };
 
 template <class Locking, class... Policies>
-void explore_pool(const char* configuration, bool cleans, unsigned most = 3) {
-    const auto add = [=](const std::string& name, unsigned wanted, auto body) {
-        const unsigned preemptions = std::min(wanted, most);
-        const auto r = explore::run({.preemptions = preemptions}, body);
-        const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(r.elapsed).count();
-        std::printf("bound %u %9llu schedules %6lld ms  %s: %s\n", preemptions, static_cast<unsigned long long>(r.schedules),
-                    static_cast<long long>(ms), configuration, name.c_str());
-        INFO(configuration << ": " << name);
-        CHECK(r.violation == "");
-        CHECK(r.complete);
-    };
+void explore_pool(const char* configuration, bool cleans, effort how = {}) {
+    exploration e{configuration, how};
+    const auto add = [&e](const std::string& name, unsigned preemptions, auto body) { e.run(name, preemptions, body); };
     catalogue<Locking, Policies...>::add_to(add, cleans);
 }
 
+// There are more visible operations than with a mutex, so the largest scenarios get one preemption less.
+constexpr effort each{.preemptions = 3, .enough = 12'000};
+
 } // namespace
 
-TEST_CASE("a pool, first come first served") {
+TEST_CASE("a pool, first come first served", CHECKED) {
     explore_pool<explored, cenote::strictly_fair, cenote::no_reset, cenote::no_validation>("strictly_fair", false);
 }
-TEST_CASE("a pool that tests and cleans its connections") {
+TEST_CASE("a pool that tests and cleans its connections", CHECKED) {
     explore_pool<explored, cenote::eventually_fair, cenote::background<cenote::reset_if_dirty>, cenote::pre_ping>("eventually_fair, background, pre_ping", true);
 }
-TEST_CASE("a pool whose idle connections are bits, first come first served") {
-    explore_pool<explored_bits, cenote::strictly_fair, cenote::no_reset, cenote::no_validation>("bits, strictly_fair", false, 2);
+TEST_CASE("a pool whose idle connections are bits, first come first served", CHECKED) {
+    explore_pool<explored_bits, cenote::strictly_fair, cenote::no_reset, cenote::no_validation>("bits, strictly_fair", false, each);
 }
-TEST_CASE("a pool whose idle connections are bits, that tests and cleans them") {
-    explore_pool<explored_bits, cenote::eventually_fair, cenote::background<cenote::reset_if_dirty>, cenote::pre_ping>("bits, eventually_fair, background, pre_ping", true, 2);
+TEST_CASE("a pool whose idle connections are bits, that tests and cleans them", CHECKED) {
+    explore_pool<explored_bits, cenote::eventually_fair, cenote::background<cenote::reset_if_dirty>, cenote::pre_ping>("bits, eventually_fair, background, pre_ping", true, each);
 }

@@ -3,6 +3,8 @@
 #include <cenote/pool.hpp>
 #include <cenote/testing/scripted.hpp>
 
+#include "variants.hpp"
+
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
 
@@ -31,13 +33,6 @@ using steady = std::chrono::steady_clock;
 namespace {
 using none = std::vector<std::string>;
 
-template <class W, class K, class L = cenote::with_mutex<>>
-struct variant {
-    using waiting = W;
-    using keeping = K;
-    using locking = L;
-};
-
 /// A pool of this variant; its background thread hardly rests after a failure.
 template <class V, class... P>
 auto make(const script& s, P... policies) {
@@ -48,12 +43,6 @@ auto make(const script& s, P... policies) {
         return cenote::pool{scripted{s}, typename V::waiting{}, typename V::locking{}, typename V::keeping{}, policies...};
     }
 }
-#define EVERY_VARIANT                                                                                                               \
-    (variant<cenote::strictly_fair, background_thread>), (variant<cenote::strictly_fair, manual>),                                  \
-        (variant<cenote::eventually_fair, background_thread>), (variant<cenote::eventually_fair, manual>),                          \
-        (variant<cenote::barging, background_thread>), (variant<cenote::barging, manual>),                                          \
-        (variant<cenote::strictly_fair, manual, cenote::lock_free>), (variant<cenote::eventually_fair, background_thread, cenote::lock_free>), \
-        (variant<cenote::barging, manual, cenote::lock_free>), (variant<cenote::strictly_fair, background_thread, cenote::thread_affine>)
 
 none at_rest(const script& s) {
     const auto by = steady::now() + 10s;
@@ -75,7 +64,7 @@ bool threads_come_to(std::size_t n) {
 }
 } // namespace
 
-TEMPLATE_TEST_CASE("closing in the middle of everything", "[race]", EVERY_VARIANT) {
+TEMPLATE_TEST_CASE("closing in the middle of everything", "[race][inv-2][inv-8]", EVERY_VARIANT) {
     constexpr int rounds = 36;
     script s;
     s.limit(3);

@@ -81,7 +81,7 @@ void print(const char* what, const outcome_of_crowd& o) {
 }
 } // namespace
 
-TEMPLATE_TEST_CASE("under strictly_fair everybody gets the same", "[race][alone]", (kept_by<background_thread, cenote::with_mutex<>>), (kept_by<manual, cenote::with_mutex<>>),
+TEMPLATE_TEST_CASE("under strictly_fair everybody gets the same", "[race][case-D4][alone]", (kept_by<background_thread, cenote::with_mutex<>>), (kept_by<manual, cenote::with_mutex<>>),
                    (kept_by<background_thread, cenote::lock_free>), (kept_by<manual, cenote::thread_affine>)) {
     script s;
     {
@@ -94,7 +94,7 @@ TEMPLATE_TEST_CASE("under strictly_fair everybody gets the same", "[race][alone]
     CHECK(s.violations_at_end() == none{});
 }
 
-TEMPLATE_TEST_CASE("under strictly_fair nobody is overtaken", "[race]", cenote::with_mutex<>, cenote::lock_free, cenote::thread_affine) {
+TEMPLATE_TEST_CASE("under strictly_fair nobody is overtaken", "[race][inv-6]", cenote::with_mutex<>, cenote::lock_free, cenote::thread_affine) {
     constexpr unsigned threads = 8;
     script s;
     {
@@ -123,7 +123,7 @@ TEMPLATE_TEST_CASE("under strictly_fair nobody is overtaken", "[race]", cenote::
 
 // 500 µs, then the queue: twenty threads on two connections held for half a millisecond go round in 5 ms. The bound leaves
 // room for a machine that is busy with something else; without the hand-over single waits grow to the length of the test.
-TEMPLATE_TEST_CASE("under eventually_fair the worst wait is bounded", "[race][alone]", (kept_by<background_thread, cenote::with_mutex<>>), (kept_by<manual, cenote::with_mutex<>>),
+TEMPLATE_TEST_CASE("under eventually_fair the worst wait is bounded", "[race][inv-6][case-D4][alone]", (kept_by<background_thread, cenote::with_mutex<>>), (kept_by<manual, cenote::with_mutex<>>),
                    (kept_by<background_thread, cenote::lock_free>)) {
     script s;
     {
@@ -137,7 +137,7 @@ TEMPLATE_TEST_CASE("under eventually_fair the worst wait is bounded", "[race][al
 }
 
 // The hard case: those who have it spin and come back at once, while the one who waits has to be woken first.
-TEMPLATE_PRODUCT_TEST_CASE("greedy threads do not starve one that waits", "[race][alone]", handed_by,
+TEMPLATE_PRODUCT_TEST_CASE("greedy threads do not starve one that waits", "[race][case-D4][alone]", handed_by,
                            ((cenote::strictly_fair, cenote::with_mutex<>), (cenote::eventually_fair, cenote::with_mutex<>), (cenote::strictly_fair, cenote::lock_free),
                             (cenote::eventually_fair, cenote::lock_free))) {
     script s;

@@ -3,6 +3,8 @@
 #include <cenote/pool.hpp>
 #include <cenote/testing/scripted.hpp>
 
+#include "variants.hpp"
+
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
 
@@ -47,13 +49,6 @@ namespace {
 using none = std::vector<std::string>;
 constexpr bool sanitized = SANITIZED == 1;
 
-template <class W, class K, class L = cenote::with_mutex<>>
-struct variant {
-    using waiting = W;
-    using keeping = K;
-    using locking = L;
-};
-
 /// A pool of this variant; its background thread hardly rests after a failure.
 template <class V, class... P>
 auto make(const script& s, P... policies) {
@@ -91,7 +86,7 @@ bool comes(F f) {
 }
 } // namespace
 
-TEMPLATE_PRODUCT_TEST_CASE("two clients, one connection, and no wake-up is lost", "[race]", handed_by,
+TEMPLATE_PRODUCT_TEST_CASE("two clients, one connection, and no wake-up is lost", "[race][inv-7]", handed_by,
                            ((cenote::strictly_fair, cenote::with_mutex<>), (cenote::eventually_fair, cenote::with_mutex<>), (cenote::barging, cenote::with_mutex<>),
                             (cenote::strictly_fair, cenote::lock_free), (cenote::eventually_fair, cenote::lock_free), (cenote::barging, cenote::thread_affine))) {
     using waiting = typename TestType::waiting;
@@ -146,15 +141,9 @@ TEMPLATE_PRODUCT_TEST_CASE("two clients, one connection, and no wake-up is lost"
     CHECK(s.violations_at_end() == none{});
 }
 
-#define EVERY_VARIANT                                                                                                               \
-    (variant<cenote::strictly_fair, background_thread>), (variant<cenote::strictly_fair, manual>),                                  \
-        (variant<cenote::eventually_fair, background_thread>), (variant<cenote::eventually_fair, manual>),                          \
-        (variant<cenote::barging, background_thread>), (variant<cenote::barging, manual>),                                          \
-        (variant<cenote::strictly_fair, manual, cenote::lock_free>), (variant<cenote::eventually_fair, background_thread, cenote::lock_free>), \
-        (variant<cenote::barging, manual, cenote::lock_free>), (variant<cenote::strictly_fair, background_thread, cenote::thread_affine>)
 
 // Nobody helps a forgotten waiter here: those who are served keep what they have, and nobody's time runs out.
-TEMPLATE_TEST_CASE("no connection rests while somebody waits", "[race]", EVERY_VARIANT) {
+TEMPLATE_TEST_CASE("no connection rests while somebody waits", "[race][inv-7]", EVERY_VARIANT) {
     constexpr int rounds = 900;
     constexpr int waiters = 4;
     script s;
@@ -245,7 +234,7 @@ TEMPLATE_TEST_CASE("no connection rests while somebody waits", "[race]", EVERY_V
     CHECK(s.violations_at_end() == none{});
 }
 
-TEMPLATE_TEST_CASE("a deadline is kept under sixteen threads that barge, and never restarts", "[race][alone]", cenote::with_mutex<>, cenote::lock_free) {
+TEMPLATE_TEST_CASE("a deadline is kept under sixteen threads that barge, and never restarts", "[race][case-D3][alone]", cenote::with_mutex<>, cenote::lock_free) {
     constexpr auto length = 1000ms;
     script s;
     {

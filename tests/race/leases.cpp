@@ -3,6 +3,8 @@
 #include <cenote/pool.hpp>
 #include <cenote/testing/scripted.hpp>
 
+#include "variants.hpp"
+
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
 
@@ -29,18 +31,6 @@ using cenote::manual;
 namespace {
 using none = std::vector<std::string>;
 
-template <class W, class K, class L = cenote::with_mutex<>>
-struct variant {
-    using waiting = W;
-    using keeping = K;
-    using locking = L;
-};
-#define EVERY_VARIANT                                                                                                               \
-    (variant<cenote::strictly_fair, background_thread>), (variant<cenote::strictly_fair, manual>),                                  \
-        (variant<cenote::eventually_fair, background_thread>), (variant<cenote::eventually_fair, manual>),                          \
-        (variant<cenote::barging, background_thread>), (variant<cenote::barging, manual>),                                          \
-        (variant<cenote::strictly_fair, manual, cenote::lock_free>), (variant<cenote::eventually_fair, background_thread, cenote::lock_free>), \
-        (variant<cenote::barging, manual, cenote::lock_free>), (variant<cenote::strictly_fair, background_thread, cenote::thread_affine>)
 
 /// What is wrong once everything has come to rest, which a thread that was left to itself may still need a moment for.
 none at_rest(const script& s) {
@@ -50,7 +40,7 @@ none at_rest(const script& s) {
 }
 } // namespace
 
-TEMPLATE_TEST_CASE("an acquire that times out leaves nothing behind", "[race]", EVERY_VARIANT) {
+TEMPLATE_TEST_CASE("an acquire that times out leaves nothing behind", "[race][case-D1]", EVERY_VARIANT) {
     script s;
     {
         cenote::pool db{scripted{s}, typename TestType::waiting{}, typename TestType::keeping{}, typename TestType::locking{}, bounded{.max = 1}, cenote::leak_threshold{},
@@ -85,7 +75,7 @@ TEMPLATE_TEST_CASE("an acquire that times out leaves nothing behind", "[race]", 
     CHECK(at_rest(s) == none{});
 }
 
-TEMPLATE_TEST_CASE("time-outs that race with returns lose nothing", "[race]", EVERY_VARIANT) {
+TEMPLATE_TEST_CASE("time-outs that race with returns lose nothing", "[race][case-D1][inv-2]", EVERY_VARIANT) {
     constexpr int each = 1800;
     script s;
     s.limit(1);
@@ -125,7 +115,7 @@ TEMPLATE_TEST_CASE("time-outs that race with returns lose nothing", "[race]", EV
     CHECK(at_rest(s) == none{});
 }
 
-TEMPLATE_TEST_CASE("giving back twice gives back once", "[race]", EVERY_VARIANT) {
+TEMPLATE_TEST_CASE("giving back twice gives back once", "[race][inv-3]", EVERY_VARIANT) {
     script s;
     {
         cenote::pool db{scripted{s}, typename TestType::waiting{}, typename TestType::keeping{}, typename TestType::locking{}, bounded{.max = 2}};

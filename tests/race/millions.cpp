@@ -5,6 +5,8 @@
 // CENOTE_RACE_SEED repeats the dice (not the schedule), CENOTE_RACE_MILLIONS sets how many operations each pool has, in millions.
 #include <cenote/pool.hpp>
 
+#include "variants.hpp"
+
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
 
@@ -27,17 +29,9 @@
 using namespace std::chrono_literals;
 using cenote::errc;
 
-#if defined(__SANITIZE_THREAD__)
-#define RACES_ARE_SEEN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define RACES_ARE_SEEN 1
-#endif
-#endif
-
 namespace {
 
-#ifdef RACES_ARE_SEEN
+#if RACES_ARE_SEEN
 constexpr double default_millions = 1; // of each of five pools, by each of two compilers: ten
 #else
 constexpr double default_millions = 0.2;

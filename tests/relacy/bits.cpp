@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 
 #include <relacy/relacy.hpp> // last: it redefines new and delete
@@ -141,13 +142,14 @@ using no_release_of_set = weak_sync<rl::mo_acq_rel, rl::mo_relaxed>;
 
 } // namespace
 
-int main() {
+int main(int, char** argv) {
+    const unsigned long long walks = std::strtoull(argv[1], nullptr, 10) * 1'000'000;
     constexpr auto bounded = rl::sched_bound;
     constexpr auto at_random = rl::sched_random;
     check<protocol<real_orders, 1, 3>>("3 threads, one word, bound 4", true, bounded, 4, 1'000'000'000);
     check<protocol<real_orders, 2, 3>>("3 threads, two words, bound 4", true, bounded, 4, 1'000'000'000);
-    check<protocol<real_orders, 1, 4>>("4 threads, one word, at random", true, at_random, 0, 1'000'000);
-    check<protocol<real_orders, 2, 4>>("4 threads, two words, at random", true, at_random, 0, 1'000'000);
+    check<protocol<real_orders, 1, 4>>("4 threads, one word, at random", true, at_random, 0, walks);
+    check<protocol<real_orders, 2, 4>>("4 threads, two words, at random", true, at_random, 0, walks);
     check<protocol<no_release, 1, 3>>("a swap that does not release is found", false, bounded, 3, 1'000'000'000);
     check<protocol<no_acquire, 1, 3>>("a swap that does not acquire is found", false, bounded, 3, 1'000'000'000);
     check<protocol<no_release_of_set, 2, 4>>("a set that does not release is found", false, at_random, 0, 1'000'000);

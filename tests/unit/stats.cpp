@@ -1,5 +1,5 @@
 // Distributed under the Boost Software License, Version 1.0. See LICENSE.
-#include <cenote/stats.hpp>
+#include <cenote/reflect.hpp>
 
 #include <catch2/catch_test_macros.hpp>
 

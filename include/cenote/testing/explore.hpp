@@ -52,24 +52,54 @@
 /// store, swap_if, set, park, wake, anything on a stop token, `explore::point()`) the explorer decides who goes on; after one
 /// schedule it runs the program again from the start with the next decision, until there is none left.
 ///
+/// A locking backend of one's own, checked: its idle set takes the Sync as a parameter, as those of cenote do (shape:
+/// detail/idle_set.hpp), and the pool around it waits, closes and resizes over the same Sync.
+///
+///     template <class Order, class Sync> class my_set { … };                   // pop, push, lock, raise …
+///     template <class Sync>
+///     struct my_locking {                                                      // my_locking<cenote::detail::real_sync<std::mutex>>
+///         using family = cenote::family::locking;                              // is what programs use
+///         using sync = Sync;
+///         static constexpr bool threads = true;
+///         template <class Order> using idle_set = my_set<Order, Sync>;
+///     };
+///     using pool = cenote::pool<cenote::null, cenote::bounded, my_locking<explore_sync>, cenote::strictly_fair, cenote::manual,
+///                               cenote::no_age_limit, cenote::no_acquire_timeout>; // no thread and no clock but the explorer's
+///
 ///     auto r = explore::run({.preemptions = 3}, [](explore::world& w) {
-///         auto desk = std::make_shared<my_desk<explore_sync>>();       // fresh in every schedule
-///         w.thread("a", [=] { desk->take(); desk->give(); });
-///         w.thread("b", [=] { desk->take(); desk->give(); });
-///         w.at_rest([=] { explore::require(!desk->lost_wake_up(), "nobody waits while a slot is idle"); });
-///         w.finally([=] { explore::require(desk->idle() == 1, "the slot is back"); });
+///         auto db = std::make_shared<pool>(cenote::null{}, cenote::bounded{.max = 1}); // fresh in every schedule
+///         for (const char* name : {"a", "b", "c"}) {
+///             w.thread(name, [=] {
+///                 auto lease = db->acquire(cenote::deadline::never());
+///                 explore::require(lease->mark++ == 0, "a connection has one user");
+///                 explore::point("uses the connection");                       // others may come in between here
+///                 --lease->mark;
+///             });
+///         }
+///         w.at_rest([=] { explore::require(db->stats().pending == 0 || db->stats().idle == 0, "nobody waits beside an idle connection"); });
+///         w.finally([=] { explore::require(db->stats().idle == 1, "the connection is back"); });
 ///     });
-///     REQUIRE(r.passed());                                              // r.report() says what happened, and how to replay it
+///     REQUIRE(r.passed());    // what went wrong is printed: who did what up to there, and the text that explore::replay takes
+///     REQUIRE(r.complete);    // and these were all schedules within the bound
+///
+/// examples/check_backend.cpp is this as a program, with a bug that it finds.
 ///
 /// It finds: broken requirements; threads stuck for ever; a word or a mutex touched after its end (also in a frame that
 /// returned) or destroyed while somebody waits on it; unlocking what is not held, locking twice; exceptions that leave a thread
 /// or meet `noexcept`; schedules that do not end.
 /// It does not find: what only a weak memory order does (it interleaves whole operations, sequentially consistent: use TSan
 /// and Relacy for orders); data races on plain variables (what lies between two visible operations runs as one step: put
-/// `explore::point()` where it matters); what takes more preemptions than the bound.
+/// `explore::point()` where it matters, and run TSan); what takes more preemptions or threads than the scenario has; what is done
+/// beside the seam, by std::mutex, std::atomic or a thread of its own: a std::mutex that is held where another thread is let in
+/// blocks them all, for they are one thread.
+///
+/// What to explore: three threads and two connections at most; a scenario for each thing that may come in between (a time-out, a stop
+/// request, close, resize, a dial that fails: `explore::choose(2)`, a hook that throws, the end of the pool). Most bugs need one or
+/// two preemptions, a time-out that races with a hand-over two, some three. Each scenario also with endless waits and with a holder
+/// that never returns, for time-outs hide lost wake-ups, or else check in `at_rest`. Then break the code on purpose, and see it found.
 ///
 /// Time is virtual. It moves when a time-out fires, which may happen as soon as a thread has parked with a finite end, and by
-/// `explore::advance`. Time-outs hide lost wake-ups: explore each scenario with endless waits too, or check in `at_rest`.
+/// `explore::advance`.
 ///
 /// Range    scenarios must be deterministic apart from `explore::choose`: no real clock, no randomness, no state that outlives a
 ///          schedule. All fibres share one thread, hence its thread-locals and its id; `explore::self()` tells them apart.
@@ -77,8 +107,10 @@
 ///          Three threads of a hand-off queue: about 1.6 million schedules of 25 operations a second.
 namespace cenote::testing::explore {
 
+/// For `options::preemptions`: no bound.
 inline constexpr unsigned unbounded = std::numeric_limits<unsigned>::max();
 
+/// How `run` explores.
 struct options {
     /// Switches away from a thread that could have gone on, per schedule. Switches where a thread blocks or ends are free.
     /// Default 3: a time-out that races with a hand-over takes 2 to show. Each one more makes 5 to 15 times as many schedules;
@@ -102,6 +134,7 @@ struct options {
     std::FILE* print_to = stderr;
 };
 
+/// What `run` and `replay` found.
 struct result {
     std::string violation;       ///< what went wrong; empty if nothing did
     std::string schedule;        ///< what `replay` takes; empty without a violation
@@ -1194,8 +1227,10 @@ inline void note(const char* text, std::uint64_t value = 0) noexcept {
 
 namespace cenote::testing {
 
-/// The Sync seam over fibres, in the shape of `cenote::detail::real_sync`, plus the `stop_source` to request stops with.
+/// The Sync seam over fibres, in the shape of `cenote::detail::real_sync` (detail/sync.hpp), plus the `stop_source` to request stops
+/// with. Every member function of its types that reads or changes something is a visible operation: others may come in before it.
 struct explore_sync {
+    /// As std::mutex. Blocking costs no preemption.
     class mutex {
     public:
         mutex() noexcept {
@@ -1221,6 +1256,7 @@ struct explore_sync {
         explore::detail::mutex_state state_;
     };
 
+    /// One 32-bit atomic, which threads may park on.
     class word {
     public:
         explicit word(std::uint32_t v) noexcept : v_{v} {
@@ -1249,6 +1285,7 @@ struct explore_sync {
         std::uint32_t v_;
     };
 
+    /// One 64-bit atomic. `swap_if` never fails for no reason here.
     class bits {
     public:
         explicit bits(std::uint64_t v) noexcept : v_{v} {
@@ -1281,18 +1318,22 @@ struct explore_sync {
     [[nodiscard]] static unsigned processor() noexcept { return explore::self(); }
     [[nodiscard]] static unsigned thread_number() noexcept { return explore::self(); }
 
+    /// Sleeps while the word is `expected`, until it is woken, or its time-out fires, or, with `options::spurious`, for no reason.
     static void park(word& w, std::uint32_t expected, time_point until) noexcept {
         if (auto* const e = explore::detail::active) e->park(w.v_, expected, until);
     }
+    /// Wakes all who sleep on the word; by address only: the word may be gone.
     static void wake(word* w) noexcept {
         static_assert(std::is_standard_layout_v<word>, "cenote: a word and its value must have one address");
         if (auto* const e = explore::detail::active) e->wake(w);
     }
+    /// The virtual time. Not a visible operation.
     [[nodiscard]] static time_point now() noexcept {
         auto* const e = explore::detail::active;
         return e != nullptr ? e->now() : explore::detail::engine::start_time;
     }
 
+    /// As std::stop_token.
     class stop_token {
     public:
         stop_token() = default;
@@ -1325,6 +1366,7 @@ struct explore_sync {
         std::shared_ptr<explore::detail::stop_state> state_ = std::make_shared<explore::detail::stop_state>();
     };
 
+    /// As std::stop_callback: its end waits while the callback runs on another thread.
     template <class F>
     class stop_callback : explore::detail::callback_base {
     public:

@@ -310,6 +310,8 @@ TEST_CASE("what is on its way when the proxy freezes stays where it is") {
     CHECK(s.client.say("question"));
     s.net.freeze();
     CHECK(s.server.next() == "(nothing)"); // for longer than the delay
+    s.net.delay(0ms);                       // which makes the proxy look again
+    CHECK(s.net.bytes(direction::to_server) == 0);
     s.net.thaw();
     CHECK(s.server.hear(8) == "question");
 }
