@@ -86,12 +86,15 @@ struct inspection {
 /// | waiting      | `eventually_fair{500us}` `strictly_fair` `barging` `no_wait`          | policy/waiting.hpp      |
 /// | budget       | `acquire_timeout{30s}` `no_acquire_timeout`                           | policy/waiting.hpp      |
 /// | order        | `lifo` `fifo`                                                         | policy/order.hpp        |
-/// | locking      | `with_mutex<std::mutex>` `single_threaded`                            | policy/locking.hpp      |
+/// | locking      | `with_mutex<std::mutex>` `lock_free` `thread_affine` `single_threaded` | policy/locking.hpp      |
 /// | housekeeping | `background_thread{max_dials 2}` `manual`                             | policy/housekeeping.hpp |
-/// | connecting   | `connect_timeout{15s}` and `backoff{100ms…30s}`                       | policy/connecting.hpp   |
+/// | connecting   | `connect_timeout{15s}`, `backoff{100ms…30s}`, `breaker{3}`; `no_…`    | policy/connecting.hpp   |
 /// | age          | `max_lifetime{30min}` and `idle_timeout{10min}`; `max_uses`; `no_…`   | policy/age.hpp          |
 /// | validation   | `peek_after{500ms}` `pre_ping_after` `pre_ping` `no_validation`       | policy/validation.hpp   |
+/// | role         | `any_role` `require_role{primary}`                                    | policy/role.hpp         |
+/// | keepalive    | `no_keepalive` `keepalive{2min}`                                      | policy/keepalive.hpp    |
 /// | reset        | `deferred` / `background` `{reset_if_dirty}`; `at_return`; `no_reset` | policy/reset.hpp        |
+/// | cutting      | `cut_at_close{1s}` `never_cut`                                        | policy/cutting.hpp      |
 /// | leak         | `no_leak_check` `leak_threshold{300s}`                                | policy/leak.hpp         |
 /// | nesting      | `allow_nested` `report_nested` `forbid_nested`                        | policy/nesting.hpp      |
 /// | metrics      | `no_metrics`; `counters` and any sinks                                | policy/metrics.hpp      |
@@ -107,7 +110,7 @@ struct inspection {
 /// An 8-byte movable handle to a core on the heap; only `fixed<N>` keeps the core inside and cannot be moved. Leases may outlive
 /// the pool: the last one back frees the core. A `fixed<N>` pool destroyed with leases out ends the program and says who holds them.
 ///
-/// Thread safety: acquire…, try_acquire, with, stats, inspect, maintain, close, suspend, resume and resize may race with each
+/// Thread safety: acquire…, try_acquire, with, stats, inspect, maintain, warm_up, ready, invalidate_all, trim, close, suspend, resume and resize may race with each
 /// other, with leases, and with themselves (`single_threaded` excepted). Construction, move and destruction may not.
 /// Errors: impossible combinations of policies do not compile; impossible values throw std::invalid_argument from the constructor.
 template <class Driver, class... Policies>
