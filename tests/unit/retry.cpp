@@ -162,7 +162,8 @@ TEST_CASE("retry: a stop request ends it with the failure there was") {
     };
     CHECK_THROWS_AS(retry{o}.with(db, [](auto&) {}, stop.get_token()), cenote::error);
     CHECK(paused == 1);
-    CHECK_THROWS_AS(retry{{.attempts = 2, .first = 1h, .max = 1h}}.with(db, [](auto&) {}, stop.get_token()), cenote::error); // does not sleep
+    const retry patient{{.attempts = 2, .first = 1h, .max = 1h}};
+    CHECK_THROWS_AS(patient.with(db, [](auto&) {}, stop.get_token()), cenote::error); // it does not sleep an hour
 }
 
 TEST_CASE("retry: what report throws ends it") {
@@ -174,8 +175,8 @@ TEST_CASE("retry: what report throws ends it") {
 }
 
 TEST_CASE("retry: values out of range are refused") {
-    CHECK_THROWS_MATCHES(retry{{.attempts = 0}}, std::invalid_argument, Message("cenote: retry.attempts = 0: must be at least 1"));
-    CHECK_THROWS_MATCHES(retry{{.first = -1s}}, std::invalid_argument, Message("cenote: retry.first = -1s: must not be negative"));
+    CHECK_THROWS_MATCHES((retry{{.attempts = 0}}), std::invalid_argument, Message("cenote: retry.attempts = 0: must be at least 1"));
+    CHECK_THROWS_MATCHES((retry{{.first = -1s}}), std::invalid_argument, Message("cenote: retry.first = -1s: must not be negative"));
     CHECK_THROWS_AS((retry{{.factor = 0.5}}), std::invalid_argument);
     CHECK_THROWS_AS((retry{{.factor = std::numeric_limits<double>::infinity()}}), std::invalid_argument);
     CHECK_THROWS_MATCHES((retry{{.first = 2s, .max = 1s}}), std::invalid_argument, Message("cenote: retry.max = 1s: must be at least retry.first, which is 2s"));
