@@ -8,6 +8,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <latch>
@@ -15,14 +16,19 @@
 #include <thread>
 #include <vector>
 
+#include <unistd.h>
+
 using namespace std::chrono_literals;
 using Catch::Matchers::ContainsSubstring;
 using cenote::bounded;
 using cenote::close_reason;
 using cenote::counters;
+using cenote::deadline;
 using cenote::errc;
+using cenote::error_class;
 using cenote::failure;
 using cenote::manual;
+using cenote::postgres;
 
 namespace {
 
