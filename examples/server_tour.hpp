@@ -216,7 +216,7 @@ void clean_up(const Server& server) {
 template <class Server>
 void refusals(const Server& server) {
     std::printf("\n5  The server cannot be reached, or refuses: acquire(500ms)\n"
-                "   What nobody will change soon is said at once; otherwise the pool goes on trying for as long as there is time.\n\n");
+                "   What nobody will change soon is said at once; otherwise the pool tries again, and after three failures nobody is made to wait.\n\n");
     for (const auto& [name, driver] : server.refusing()) {
         cenote::pool db{driver};
         cenote::failure why;
