@@ -42,7 +42,7 @@ struct notebook {
     }
 };
 
-auto full_pool() { return cenote::pool{cenote::null{}, bounded{.max = 1}, manual{}, cenote::acquire_timeout{1ns}}; }
+auto full_pool() { return cenote::pool{cenote::null{}, bounded{.max = 1}, manual{}, cenote::no_wait{}}; }
 
 } // namespace
 
@@ -63,12 +63,12 @@ TEST_CASE("retry: an acquire that found nothing is tried again, so many times, a
         retry{n.options({.attempts = 4, .first = 100ms, .factor = 2, .max = 300ms})}.with(db, [&](auto&) { ++ran; });
         FAIL("it did not throw");
     } catch (const cenote::error& e) {
-        CHECK(e.code() == errc::acquire_timeout);
+        CHECK(e.code() == errc::exhausted);
     }
     CHECK(ran == 0);
     CHECK(n.pauses == std::vector<duration>{100ms, 200ms, 300ms});
     REQUIRE(n.told.size() == 4);
-    CHECK(n.told[0].starts_with("1/4 timeout: acquire timeout"));
+    CHECK(n.told[0].starts_with("1/4 other: pool exhausted"));
     CHECK(n.told[3].starts_with("4/4"));
 }
 
