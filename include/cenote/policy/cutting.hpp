@@ -18,7 +18,7 @@ namespace cenote {
 ///          that were cut, 1 s.
 /// Range    grace ≥ 0.
 /// Cost     a descriptor more for each connection, and some µs when it is opened; nothing per lease.
-/// With     refused for a driver without `interrupter`.
+/// With     refused for a driver without `interrupter`. `manual`: no statement is cancelled, as whoever closes would have to wait for that.
 struct cut_at_close {
     using family = family::cutting;
     static constexpr bool cuts = true;

@@ -67,7 +67,7 @@ void expect_punctual_opening(const std::string& conninfo) {
         CHECK(wrong == 0);
     }
     SECTION("acquire, where the background thread opens") {
-        cenote::pool db{postgres{conninfo}, cenote::connect_timeout{100ms}, cenote::backoff{.first = 1ms, .max = 1ms}};
+        cenote::pool db{postgres{conninfo}, cenote::connect_timeout{100ms}, cenote::backoff{.first = 1ms, .max = 1ms}, cenote::no_breaker{}};
         punctuality seen;
         std::size_t wrong = 0;
         for (std::size_t i = 0; i < deadline_rounds(); ++i) {

@@ -79,10 +79,11 @@ void stop_statement([[maybe_unused]] Core& c, [[maybe_unused]] typename Core::sl
     }
 }
 
-/// Whether a statement of its last user may still run. The pool's own clean-up, whose answer nobody will read, is soon over.
+/// Whether a statement of its last user may still run, and there is a thread that may wait for it to be stopped. The pool's own clean-up,
+/// whose answer nobody will read, is soon over.
 template <class Core>
 [[nodiscard]] bool still_runs([[maybe_unused]] Core& c, [[maybe_unused]] typename Core::slot_type& s) noexcept {
-    if constexpr (Core::cfg::keeps_tokens) {
+    if constexpr (Core::cfg::keeps_tokens && Core::cfg::threads) {
         if constexpr (Core::cfg::defers_reset) {
             if (s.pending) return false;
         }
@@ -105,7 +106,7 @@ void close_later(Core& c, typename Core::slot_type& s, close_reason why) noexcep
     if constexpr (Core::has_chores) {
         s.mark = {chore::close, why};
         auto keeper = c.hold_keeper();
-        if (!keeper->post(s, [&c]() noexcept { c.call_first(); })) stop_and_close(c, s, why);
+        if (!keeper->post(s, [&c]() noexcept { c.call_first(); })) close_in_place(c, s, why);
     } else {
         close_in_place(c, s, why);
     }

@@ -138,12 +138,14 @@ void do_chore(Core& c, typename Core::slot_type& s) noexcept {
         }
         if constexpr (Core::cfg::resets) {
             const duration limit = c.template get<typename Core::cfg::reset>().timeout;
+            const bool ran = still_runs(c, s); // a clean-up that fails takes the connection's state with it
             const bool ok = clean(c, s, mark.what, deadline::after(limit, Core::sync::now()));
             c.count_resetting(-1);
             const bool usable = ok && doubt_of<Core>(s) != doubt::invalid;
             if (!usable) {
                 c.leave();
-                stop_and_close(c, s, ok ? close_reason::invalidated : close_reason::reset_failed);
+                if (ran && !ok) stop_statement(c, s);
+                close_in_place(c, s, ok ? close_reason::invalidated : close_reason::reset_failed);
             } else if (c.give(s, c.waiting()) == fate::excess) {
                 close_in_place(c, s, excess_reason(c));
             }
@@ -279,7 +281,7 @@ void discard(typename Core::slot_type& s, error_class because = error_class::oth
     note_end(c, s, return_time(c), false);
     c.leave();
     if constexpr (Core::cfg::threads) close_later(c, s, close_reason::discarded);
-    else stop_and_close(c, s, close_reason::discarded);
+    else close_in_place(c, s, close_reason::discarded);
 }
 
 /// Ends a lease by taking the connection away from the pool.
