@@ -54,7 +54,7 @@ public:
         for (unsigned i = slots; i-- > 0;) {
             slots_[i].number = i;
             vacant_.push_back(i);
-            desk_.add_vacant(slots_[i]);
+            desk_.add_vacant(&slots_[i], 1);
         }
     }
 

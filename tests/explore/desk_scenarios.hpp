@@ -130,7 +130,7 @@ public:
         if constexpr (waiting::waits) policy_.max_waiters = p.max_waiters;
         desk_ = ::new (static_cast<void*>(room_)) shop;
         desk_->start(p.keep, p.max, p.links);
-        for (unsigned i = 0; i < links_; ++i) desk_->add_vacant(connections_[i]);
+        for (unsigned i = 0; i < links_; ++i) desk_->add_vacant(&connections_[i], 1);
         for (unsigned i = 0; i < p.open; ++i) {
             connection& c = of(desk_->demand(p.open, 0));
             begins(c);

@@ -75,7 +75,6 @@ public:
         for (unsigned i = n; i-- > 0;) push_vacant(first[i]);
         this->unlock();
     }
-    void add_vacant(link& l) noexcept { add_vacant(&l, 1); }
 
     // ── acquiring ────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -67,7 +67,7 @@ struct with_mutex {
 ///
 /// Range    `lifo` only, and that by the processor: a thread gets the connection that is used most of those in its processor's word, else
 ///          another's. `fifo` is refused.
-/// Cost     two locked instructions per acquire and give back, 49 in all where `with_mutex` has 156 (g++ 12); 512 bytes for each
+/// Cost     two locked instructions per acquire and give back, 48 in all where `with_mutex` has 151 (g++ 12); 512 bytes for each
 ///          word, of which there is one per processor, or per connection if these are fewer, and one per 62 connections at least; slots
 ///          begin on cache lines of their own.
 /// With     every waiting and sizing policy. While somebody waits it does what `with_mutex` does. An acquire that does not wait may
