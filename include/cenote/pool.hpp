@@ -86,7 +86,7 @@ struct inspection {
 /// | waiting      | `eventually_fair{500us}` `strictly_fair` `barging` `no_wait`          | policy/waiting.hpp      |
 /// | budget       | `acquire_timeout{30s}` `no_acquire_timeout`                           | policy/waiting.hpp      |
 /// | order        | `lifo` `fifo`                                                         | policy/order.hpp        |
-/// | locking      | `with_mutex<std::mutex>` `lock_free` `thread_affine` `single_threaded` | policy/locking.hpp      |
+/// | locking      | `lock_free` `thread_affine` `with_mutex<std::mutex>` `single_threaded` | policy/locking.hpp      |
 /// | housekeeping | `background_thread{max_dials 2}` `manual`                             | policy/housekeeping.hpp |
 /// | connecting   | `connect_timeout{15s}`, `backoff{100ms…30s}`, `breaker{3}`; `no_…`    | policy/connecting.hpp   |
 /// | age          | `max_lifetime{30min}` and `idle_timeout{10min}`; `max_uses`; `no_…`   | policy/age.hpp          |

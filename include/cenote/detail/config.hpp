@@ -35,7 +35,7 @@ template <class D, class... P>
 struct resolve {
     using chosen = chosen_t<P...>;
     using sizing = first_of_family_t<family::sizing, bounded, chosen>;
-    using locking = first_of_family_t<family::locking, with_mutex<>, chosen>;
+    using locking = first_of_family_t<family::locking, default_locking<first_of_family_t<family::order, lifo, chosen>>, chosen>;
     using waiting = first_of_family_t<family::waiting, std::conditional_t<locking::threads, eventually_fair, no_wait>, chosen>;
     using keeping = first_of_family_t<family::housekeeping, default_housekeeping<locking, sizing>, chosen>;
     using reset = typename when_of<D, first_of_family_t<family::reset, default_reset<D>, chosen>>::type;

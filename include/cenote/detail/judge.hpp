@@ -286,8 +286,8 @@ inline constexpr bool nearest_first = std::is_same_v<L, lock_free> || std::is_sa
 template <class D, class Chosen>
 consteval rule judge_combination() {
     using sizing = first_of_family_t<family::sizing, bounded, Chosen>;
-    using locking = first_of_family_t<family::locking, with_mutex<>, Chosen>;
     using ordering = first_of_family_t<family::order, lifo, Chosen>;
+    using locking = first_of_family_t<family::locking, default_locking<ordering>, Chosen>;
     using waiting = first_of_family_t<family::waiting, no_wait, Chosen>;
     using keeping = first_of_family_t<family::housekeeping, manual, Chosen>;
     using backed = first_of_family_t<family::housekeeping, default_housekeeping<locking, sizing>, Chosen>;

@@ -5,7 +5,7 @@
 
 namespace cenote {
 
-/// Hand out the connection that was given back last.
+/// Hand out the connection that was given back last: by `with_mutex` of all, by `lock_free`, the default, on the caller's processor.
 ///
 /// Default  yes: the same backend again has warm caches (11.9 µs against 18.4 for round robin over eight, PostgreSQL by primary
 ///          key), and what is not needed stays idle long enough to be closed.
