@@ -75,6 +75,22 @@ struct inspection {
     std::vector<lease_info> leases;  ///< who has them, oldest first; only with `leak_threshold`
 };
 
+/// What pool::settings() returns: the values of those of its policies that reconfigure() may replace.
+template <class Values>
+class pool_settings {
+public:
+    template <class Policy>
+    [[nodiscard]] Policy& get() noexcept { return values_.template get<Policy>(); }
+    template <class Policy>
+    [[nodiscard]] const Policy& get() const noexcept { return values_.template get<Policy>(); }
+
+private:
+    template <class D, class... P>
+    friend class pool;
+    explicit pool_settings(Values v) : values_{std::move(v)} {}
+    Values values_;
+};
+
 /// A connection pool: a driver, and policies in any order.
 ///
 ///     cenote::pool db{cenote::sqlite{"shop.db"}, cenote::bounded{.max = 16}, cenote::max_lifetime{30min}};
@@ -101,6 +117,7 @@ struct inspection {
 /// | hooks        | none; `on_connect` `on_acquire` `on_give_back` `on_close` `on_leak`   | policy/hooks.hpp        |
 /// | clock        | `clock::coarse` `clock::steady` `clock::manual`                       | clock.hpp               |
 /// | name         | `unnamed` `named`                                                     | policy/name.hpp         |
+/// | settings     | `fixed_settings` `live_settings`                                      | policy/settings.hpp     |
 /// | profile      | `profile::web` `profile::worker` `profile::bare<N>`, a `bundle`       | policy/profile.hpp      |
 ///
 /// A policy named explicitly overrides its like inside a profile. Permuted packs are distinct pool types over one core: their
@@ -272,6 +289,44 @@ public:
                 c.limit(l.keep < l.max ? std::min(l.keep, max) : max, max);
             }
             detail::shell::close_chain(c, c.extract_surplus(), close_reason::overflow);
+            c.keeper().poke();
+        }
+    }
+
+    /// The values of the pool's policies as they are now, to be looked at or to be changed and given to reconfigure():
+    /// `auto s = db.settings(); s.get<cenote::idle_timeout>().after = 5min; db.reconfigure(s);`
+    using settings_type = pool_settings<typename core_type::settings_type>;
+    [[nodiscard]] settings_type settings() const
+        requires(core_type::cfg::live)
+    {
+        return settings_type{core().settings()};
+    }
+
+    /// Replaces the values of policies while the pool runs, all at once or none: `db.reconfigure(bounded{.max = 20}, acquire_timeout{5s})`.
+    /// What is begun goes on as it was begun: whoever waits keeps his deadline, and nothing that is leased is cut. Limits take effect as by
+    /// resize() (a max that resize() has set stays, until other limits are named); ages, timeouts and thresholds from the next time they are asked.
+    ///
+    /// Range    what each policy's header says; `bounded.ceiling` may rise, too.
+    /// Errors   std::invalid_argument names field, value and rule; std::bad_alloc. Then nothing has changed.
+    /// With     `live_settings` among the pool's policies.
+    template <class... X>
+    void reconfigure(const X&... changed) {
+        static_assert(!sound || core_type::cfg::live,
+                      "cenote: reconfigure() needs a pool whose settings can change; add live_settings to its policies, see cenote/policy/settings.hpp");
+        static_assert(!sound || !core_type::cfg::live || (detail::contains_v<X, typename core_type::cfg::tunable> && ...),
+                      "cenote: reconfigure() takes policies that this pool has and that hold values which may change; see cenote/policy/settings.hpp");
+        static_assert(detail::all_distinct<X...>, "cenote: the same policy is passed to reconfigure() twice; keep one, see cenote/policy/settings.hpp");
+        if constexpr (sound && core_type::cfg::live && (detail::contains_v<X, typename core_type::cfg::tunable> && ...)) {
+            settings_type next = settings();
+            ((next.template get<X>() = changed), ...);
+            reconfigure(next);
+        }
+    }
+    void reconfigure(const settings_type& next) {
+        if constexpr (sound && core_type::cfg::live) {
+            core_type& c = core();
+            if (c.tune(next.values_)) detail::shell::close_chain(c, c.extract_surplus(), close_reason::overflow);
+            c.keeper().scan_soon();
             c.keeper().poke();
         }
     }

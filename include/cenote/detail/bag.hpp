@@ -31,6 +31,7 @@ class bag : cell<T>... {
 public:
     /// `source(type_identity<T>)` gives the value of each.
     template <class Source>
+        requires(!std::is_same_v<std::remove_cvref_t<Source>, bag>)
     explicit bag(Source&& source) : cell<T>{source(std::type_identity<T>{})}... {}
 
     template <class P>
@@ -43,5 +44,10 @@ public:
         (f(static_cast<const cell<T>&>(*this).get()), ...);
     }
 };
+
+template <class L>
+struct bag_of;
+template <class... T>
+struct bag_of<list<T...>> { using type = bag<T...>; };
 
 } // namespace cenote::detail

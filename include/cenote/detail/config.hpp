@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cenote/clock.hpp>
+#include <cenote/detail/bag.hpp>
 #include <cenote/detail/judge.hpp>
 #include <cenote/detail/pack.hpp>
 #include <cenote/driver.hpp>
@@ -42,7 +43,7 @@ struct resolve {
 
     using defaults = join_t<list<sizing, waiting, lifo, locking, keeping, acquire_timeout, connect_timeout>,
                             std::conditional_t<keeping::threads, list<backoff, breaker>, list<>>,
-                            list<max_lifetime, idle_timeout, default_validation<D>, any_role, no_keepalive, default_cutting<D, locking, sizing>, no_leak_check, allow_nested, clock::coarse, unnamed>>;
+                            list<max_lifetime, idle_timeout, default_validation<D>, any_role, no_keepalive, default_cutting<D, locking, sizing>, no_leak_check, allow_nested, clock::coarse, unnamed, fixed_settings>>;
     /// A family that a profile switches off stays off but for what is named.
     using fallbacks = undisplaced_t<join_t<chosen, typename from_profile<list<P...>>::type>, defaults>;
     template <class Q>
@@ -128,6 +129,13 @@ private:
     }
 };
 
+/// Whether reconfigure() may replace a policy's values, in a pool whose settings are live.
+template <class P>
+inline constexpr bool has_settings =
+    contains_v<family_of<P>, list<family::sizing, family::waiting, family::budget, family::connecting, family::age, family::validation, family::keepalive,
+                                  family::reset, family::cutting, family::leak>> &&
+    !made_on_demand<P> && std::is_copy_constructible_v<P>;
+
 template <class Driver, class Canonical>
 struct config;
 template <class Driver, class... P>
@@ -153,6 +161,7 @@ struct config<Driver, list<P...>> {
     using nesting = one<family::nesting>;
     using clock = one<family::clock>;
     using name = one<family::name>;
+    using settings = one<family::settings>;
     using ages = many<family::age>;
     using sinks = many<family::metrics>;
     using hooks = many<family::hooks>;
@@ -164,6 +173,10 @@ struct config<Driver, list<P...>> {
     struct any_times_returns<list<S...>> { static constexpr bool value = (times_returns<S> || ...); };
 
     static constexpr bool embedded = sizing::embedded != 0;
+    static constexpr bool live = settings::live;
+    /// What reconfigure() may replace, and what stays.
+    using tunable = join_t<std::conditional_t<live && has_settings<P>, list<P>, list<>>...>;
+    using constant = join_t<std::conditional_t<live && has_settings<P>, list<>, list<P>>...>;
     static constexpr bool threads = keeping::threads;
     /// Callers open connections themselves: without a thread to do it, and where nobody may wait for one.
     static constexpr bool caller_dials = !keeping::threads || !waiting::waits;

@@ -7,6 +7,7 @@
 #include <cenote/detail/desk.hpp>
 #include <cenote/detail/keeper.hpp>
 #include <cenote/detail/slot.hpp>
+#include <cenote/detail/versions.hpp>
 #include <cenote/driver.hpp>
 #include <cenote/error.hpp>
 
@@ -123,15 +124,17 @@ public:
     using slot_type = slot<idle_type, connection_type, typename cfg::facts, mark_type, doubt_type, typename token_for<Driver, cfg::keeps_tokens>::type>;
     using afterlife_type = afterlife<idle_type, core>;
 
+    /// The values of those policies that reconfigure() may replace.
+    using settings_type = typename bag_of<typename cfg::tunable>::type;
+    struct tuning {
+        settings_type values;
+        limits bounds{};
+    };
+
     template <class Source>
-    core(Driver d, Source&& source) : driver_{std::move(d)}, values_{source} {
-        values_.each([](const auto& p) {
-            if constexpr (requires { p.check(); }) p.check();
-        });
-        const limits l = sizing().bounds();
-        if (l.max < 1 || l.keep > l.max || l.min > l.max || l.min_idle > l.max || l.ceiling < l.max || l.ceiling > most_connections) {
-            bad_value("sizing.bounds().max", l.max, "the limits of a sizing policy must satisfy 1 <= max <= ceiling <= 1000000, and min, min_idle and keep at most max");
-        }
+    core(Driver d, Source&& source) : driver_{std::move(d)}, values_{source}, tuning_{first_tuning(source)} {
+        check_each(values_);
+        const limits l = checked_bounds(sizing());
         if (cfg::embedded && l.max != cfg::sizing::embedded) {
             bad_value("sizing.bounds().max", l.max, "must be as many as the policy embeds, which is " + std::to_string(cfg::sizing::embedded));
         }
@@ -139,12 +142,12 @@ public:
         add_slots(l.max);
         if constexpr (cfg::threads) {
             keeper_ = std::make_shared<crew<core>>(*this, housekeeping().max_dials, housekeeping().patience);
-            limits_ = l;
+            if constexpr (!cfg::live) limits_ = l;
             if (l.min != 0 || l.min_idle != 0) {
                 keeper_->start();
                 keeper_->poke();
             }
-        } else if constexpr (!cfg::embedded) {
+        } else if constexpr (!cfg::embedded && !cfg::live) {
             limits_ = l;
         }
     }
@@ -164,20 +167,27 @@ public:
 
     [[nodiscard]] Driver& driver() noexcept { return driver_; }
     template <class Policy>
-    [[nodiscard]] decltype(auto) get() noexcept { return values_.template get<Policy>(); }
-    [[nodiscard]] auto& values() noexcept { return values_; }
-    [[nodiscard]] decltype(auto) sizing() const noexcept { return values_.template get<typename cfg::sizing>(); }
-    [[nodiscard]] decltype(auto) waiting() const noexcept { return values_.template get<waiting_type>(); }
-    [[nodiscard]] decltype(auto) housekeeping() const noexcept { return values_.template get<typename cfg::keeping>(); }
-    [[nodiscard]] duration budget() const noexcept { return values_.template get<typename cfg::budget>().budget(); }
-    [[nodiscard]] std::string_view name() const noexcept { return values_.template get<typename cfg::name>().view(); }
-    [[nodiscard]] time_point age_now() const noexcept { return values_.template get<typename cfg::clock>().now(); }
+    [[nodiscard]] decltype(auto) get() noexcept {
+        if constexpr (contains_v<Policy, typename cfg::tunable>) return tuning_.now().values.template get<Policy>();
+        else return values_.template get<Policy>();
+    }
+    template <class Policy>
+    [[nodiscard]] decltype(auto) get() const noexcept {
+        if constexpr (contains_v<Policy, typename cfg::tunable>) return tuning_.now().values.template get<Policy>();
+        else return values_.template get<Policy>();
+    }
+    [[nodiscard]] decltype(auto) sizing() const noexcept { return get<typename cfg::sizing>(); }
+    [[nodiscard]] decltype(auto) waiting() const noexcept { return get<waiting_type>(); }
+    [[nodiscard]] decltype(auto) housekeeping() const noexcept { return get<typename cfg::keeping>(); }
+    [[nodiscard]] duration budget() const noexcept { return get<typename cfg::budget>().budget(); }
+    [[nodiscard]] std::string_view name() const noexcept { return get<typename cfg::name>().view(); }
+    [[nodiscard]] time_point age_now() const noexcept { return get<typename cfg::clock>().now(); }
     /// How long one open may take.
     [[nodiscard]] duration connect_limit() const noexcept {
         return [this]<class... C>(list<C...>) {
             duration limit = duration::max();
             ([&] {
-                if constexpr (std::is_same_v<kind_of<C>, kind::connect_timeout>) limit = values_.template get<C>().limit();
+                if constexpr (std::is_same_v<kind_of<C>, kind::connect_timeout>) limit = get<C>().limit();
             }(), ...);
             return limit;
         }(typename cfg::template many<family::connecting>{});
@@ -187,7 +197,7 @@ public:
         return [&]<class... C>(list<C...>) {
             duration rest = duration::zero();
             ([&] {
-                if constexpr (std::is_same_v<kind_of<C>, kind::backoff>) rest = values_.template get<C>().pause(failures, fraction);
+                if constexpr (std::is_same_v<kind_of<C>, kind::backoff>) rest = get<C>().pause(failures, fraction);
             }(), ...);
             return rest;
         }(typename cfg::template many<family::connecting>{});
@@ -197,7 +207,7 @@ public:
         return [&]<class... C>(list<C...>) {
             unsigned n = 0;
             ([&] {
-                if constexpr (std::is_same_v<kind_of<C>, kind::backoff> && requires(const C& p) { { p.attempts } -> std::convertible_to<unsigned>; }) n = values_.template get<C>().attempts;
+                if constexpr (std::is_same_v<kind_of<C>, kind::backoff> && requires(const C& p) { { p.attempts } -> std::convertible_to<unsigned>; }) n = get<C>().attempts;
             }(), ...);
             return n;
         }(typename cfg::template many<family::connecting>{});
@@ -207,7 +217,7 @@ public:
         return [&]<class... C>(list<C...>) {
             unsigned n = 0;
             ([&] {
-                if constexpr (std::is_same_v<kind_of<C>, kind::breaker>) n = values_.template get<C>().limit();
+                if constexpr (std::is_same_v<kind_of<C>, kind::breaker>) n = get<C>().limit();
             }(), ...);
             return n;
         }(typename cfg::template many<family::connecting>{});
@@ -236,16 +246,40 @@ public:
 
     [[nodiscard]] unsigned min_idle() const noexcept {
         if constexpr (cfg::embedded) return 0;
-        else return limits_.min_idle;
+        else return bounds().min_idle;
     }
     [[nodiscard]] unsigned min() const noexcept {
         if constexpr (cfg::embedded) return 0;
-        else return limits_.min;
+        else return bounds().min;
     }
     [[nodiscard]] const limits& bounds() const noexcept
         requires(!cfg::embedded)
     {
-        return limits_;
+        if constexpr (cfg::live) return tuning_.now().bounds;
+        else return limits_;
+    }
+
+    [[nodiscard]] settings_type settings() const
+        requires(cfg::live)
+    {
+        return tuning_.now().values;
+    }
+    /// Replaces the settings, or throws and leaves them. Whether the limits are others.
+    bool tune(settings_type next)
+        requires(cfg::live)
+    {
+        check_each(next);
+        const std::scoped_lock one_at_a_time{change_}; // not while hooks run
+        const limits was = tuning_.now().bounds;
+        tuning fresh{std::move(next), was};
+        if constexpr (!cfg::embedded && contains_v<typename cfg::sizing, typename cfg::tunable>) fresh.bounds = checked_bounds(fresh.values.template get<typename cfg::sizing>());
+        const limits l = fresh.bounds;
+        typename versions<tuning>::draft made{std::move(fresh)};
+        if (!cfg::embedded) add_slots(l.max);
+        tuning_.publish(std::move(made));
+        if (l == was) return false;
+        if constexpr (!cfg::embedded) this->limit(l.keep, l.max);
+        return true;
     }
 
     /// 32 random bits. Called when a connection is opened, never on a hot path.
@@ -319,17 +353,42 @@ private:
                                            std::conditional_t<has_chores, manual_keeper<sync>, idle_keeper>>;
 
     [[no_unique_address]] Driver driver_;
-    [[no_unique_address]] bag<P...> values_;
+    [[no_unique_address]] typename bag_of<typename cfg::constant>::type values_;
+    [[no_unique_address]] std::conditional_t<cfg::live, versions<tuning>, absent<8>> tuning_;
     [[no_unique_address]] keeper_type keeper_;
     [[no_unique_address]] std::conditional_t<keeps_log, connect_log<sync>, absent<5>> log_;
     [[no_unique_address]] std::conditional_t<keeps_log, std::atomic<std::uint64_t>, absent<6>> seed_{initial_seed()};
     [[no_unique_address]] std::conditional_t<has_chores, std::atomic<std::uint64_t>, absent<1>> swallowed_{};
     [[no_unique_address]] std::conditional_t<cfg::resets, std::atomic<unsigned>, absent<2>> resetting_{};
-    [[no_unique_address]] std::conditional_t<cfg::embedded, absent<3>, limits> limits_{};
-    [[no_unique_address]] std::conditional_t<cfg::embedded, absent<4>, std::mutex> change_;
+    [[no_unique_address]] std::conditional_t<cfg::embedded || cfg::live, absent<3>, limits> limits_{};
+    [[no_unique_address]] std::conditional_t<cfg::embedded && !cfg::live, absent<4>, std::mutex> change_;
     [[no_unique_address]] std::conditional_t<cfg::keeps_tokens, std::mutex, absent<7>> tokens_;
     slots_type slots_;
 
+    static void check_each(const auto& values) {
+        values.each([](const auto& p) {
+            if constexpr (requires { p.check(); }) p.check();
+        });
+    }
+    [[nodiscard]] static limits checked_bounds(const auto& sizing) {
+        const limits l = sizing.bounds();
+        if (l.max < 1 || l.keep > l.max || l.min > l.max || l.min_idle > l.max || l.ceiling < l.max || l.ceiling > most_connections) {
+            bad_value("sizing.bounds().max", l.max, "the limits of a sizing policy must satisfy 1 <= max <= ceiling <= 1000000, and min, min_idle and keep at most max");
+        }
+        return l;
+    }
+    template <class Source>
+    [[nodiscard]] static auto first_tuning([[maybe_unused]] Source&& source) {
+        if constexpr (cfg::live) {
+            tuning first{settings_type{source}};
+            check_each(first.values);
+            if constexpr (contains_v<typename cfg::sizing, typename cfg::tunable>) first.bounds = checked_bounds(first.values.template get<typename cfg::sizing>());
+            else first.bounds = checked_bounds(source(std::type_identity<typename cfg::sizing>{}));
+            return first;
+        } else {
+            return absent<8>{};
+        }
+    }
     [[nodiscard]] auto initial_seed() const noexcept {
         if constexpr (keeps_log) {
             return static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(this)) ^

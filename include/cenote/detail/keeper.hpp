@@ -58,6 +58,7 @@ public:
         return l;
     }
     static void poke() noexcept {}
+    static void scan_soon() noexcept {}
 
 private:
     typename Sync::mutex mutex_;
@@ -72,6 +73,7 @@ public:
     [[nodiscard]] ref hold() const noexcept { return {}; }
     [[nodiscard]] static link* next() noexcept { return nullptr; }
     static void poke() noexcept {}
+    static void scan_soon() noexcept {}
     static void stop() noexcept {}
 };
 
@@ -107,6 +109,13 @@ public:
     void poke() noexcept {
         const std::scoped_lock lock{mutex_};
         dial_wanted_ = true;
+        wake_one();
+    }
+
+    /// What is due may be due at another time now.
+    void scan_soon() noexcept {
+        const std::scoped_lock lock{mutex_};
+        scan_at_ = time_point::min();
         wake_one();
     }
 

@@ -35,11 +35,17 @@ struct refused_core {
     struct cfg {
         static constexpr bool embedded = false;
         static constexpr bool calm = false;
+        static constexpr bool live = true;
     };
     struct slot_type;
+    struct settings_type {
+        template <class Policy>
+        Policy& get() const noexcept;
+    };
 
     template <class Policy>
     Policy& get() const noexcept;
+    settings_type settings() const;
     std::string_view name() const noexcept;
     Driver& driver() const noexcept;
 };

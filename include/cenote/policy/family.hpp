@@ -29,6 +29,7 @@ struct metrics      { static constexpr int index = 16; static constexpr bool man
 struct hooks        { static constexpr int index = 17; static constexpr bool many = true; };
 struct clock        { static constexpr int index = 18; static constexpr bool many = false; };
 struct name         { static constexpr int index = 19; static constexpr bool many = false; };
+struct settings     { static constexpr int index = 20; static constexpr bool many = false; };
 
 } // namespace cenote::family
 

@@ -17,6 +17,7 @@
 #include <cenote/policy/order.hpp>
 #include <cenote/policy/reset.hpp>
 #include <cenote/policy/role.hpp>
+#include <cenote/policy/settings.hpp>
 #include <cenote/policy/sizing.hpp>
 #include <cenote/policy/validation.hpp>
 #include <cenote/policy/waiting.hpp>
@@ -74,7 +75,7 @@ struct bare {
     using family = family::profile;
     [[nodiscard]] static constexpr auto policies() {
         return bundle{fixed<N>{}, no_wait{}, lifo{}, single_threaded{}, manual{}, no_acquire_timeout{}, no_connect_timeout{}, no_age_limit{},
-                      no_validation{}, any_role{}, no_keepalive{}, no_reset{}, never_cut{}, no_leak_check{}, allow_nested{}, no_metrics{}, no_hooks{}, clock::steady{}, unnamed{}};
+                      no_validation{}, any_role{}, no_keepalive{}, no_reset{}, never_cut{}, no_leak_check{}, allow_nested{}, no_metrics{}, no_hooks{}, clock::steady{}, unnamed{}, fixed_settings{}};
     }
 };
 

@@ -45,7 +45,7 @@ template <class Core>
     using cfg = typename Core::cfg;
     using driver_type = typename Core::driver_type;
     if constexpr (cfg::age::at_checkout) {
-        if (const auto why = lifecycle::end_of_life<lifecycle::moment::checkout>(typename cfg::ages{}, c.values(), s, now)) return {fitness::unfit, *why};
+        if (const auto why = lifecycle::end_of_life<lifecycle::moment::checkout>(typename cfg::ages{}, c, s, now)) return {fitness::unfit, *why};
     }
     const doubt held = doubt_of<Core>(s);
     if (held == doubt::invalid) [[unlikely]] return {fitness::unfit, close_reason::invalidated};

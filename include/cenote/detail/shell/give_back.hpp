@@ -251,7 +251,7 @@ void give_back_checked(typename Core::slot_type& s) noexcept {
         return;
     }
     if constexpr (cfg::age::at_return) {
-        if (const auto why = lifecycle::end_of_life<lifecycle::moment::give_back>(typename cfg::ages{}, c.values(), s, now)) {
+        if (const auto why = lifecycle::end_of_life<lifecycle::moment::give_back>(typename cfg::ages{}, c, s, now)) {
             c.leave();
             close_later(c, s, *why);
             return;

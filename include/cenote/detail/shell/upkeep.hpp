@@ -20,7 +20,7 @@ template <bool Sparing, class Core>
 void retire_idle(Core& c, time_point now) noexcept {
     using cfg = typename Core::cfg;
     const auto ended = [&](link& l) noexcept {
-        return lifecycle::end_of_idling<Sparing>(typename cfg::ages{}, c.values(), Core::slot_of(l), now);
+        return lifecycle::end_of_idling<Sparing>(typename cfg::ages{}, c, Core::slot_of(l), now);
     };
     link* out = c.extract([&](link& l) noexcept { return ended(l).has_value(); }, Sparing ? c.min_idle() : 0, Sparing ? c.min() : 0);
     while (out != nullptr) {
@@ -67,7 +67,7 @@ time_point scan(Core& c, time_point now) noexcept {
     if constexpr (cfg::age::while_idle) {
         retire_idle<false>(c, now);
         retire_idle<true>(c, now);
-        c.each_idle([&](link& l) noexcept { next = std::min(next, lifecycle::next_due(typename cfg::ages{}, c.values(), Core::slot_of(l))); });
+        c.each_idle([&](link& l) noexcept { next = std::min(next, lifecycle::next_due(typename cfg::ages{}, c, Core::slot_of(l))); });
         if (next <= now) next = deadline::after(scan_period(c), now).at(); // what is spared for min_idle stays due
     }
     if constexpr (cfg::keepalive::tests) {
