@@ -279,6 +279,22 @@ public:
         }
     }
 
+    /// Until end_refusing() nothing is opened for those who wait: they are about to be refused.
+    void begin_refusing() noexcept
+        requires(!calm)
+    {
+        this->lock();
+        ++transit_.refusing;
+        this->unlock();
+    }
+    void end_refusing() noexcept
+        requires(!calm)
+    {
+        this->lock();
+        --transit_.refusing;
+        this->unlock();
+    }
+
     /// There is work that makes a connection available and nobody to do it: whoever has waited longest, or else the next who would
     /// wait, does it and keeps his place.
     void call_first() noexcept {

@@ -52,6 +52,7 @@ protected:
         unsigned pins = 0;
         unsigned warm = 0;    ///< how many those who warm the pool up want open
         unsigned warmers = 0;
+        unsigned refusing = 0; ///< how many are telling everybody who waits that there will be no connection
     };
     struct word_box : Sync::word {
         word_box() noexcept : Sync::word{0} {}
@@ -113,6 +114,7 @@ protected:
         if constexpr (!calm) {
             coming = transit_.opening;
             tested = transit_.testing; // soon idle again, but nobody is made to wait for that: a test may hang
+            if (transit_.refusing != 0) waiting = 0;
         }
         // What is idle is on its way to somebody who was told to look.
         if (waiting > coming && waiting > coming + this->count_locked()) return true;

@@ -83,7 +83,7 @@ TEST_CASE("connections opened together do not end together: ends are spread over
 TEST_CASE("idle_timeout closes what nobody used, counted from the last return") {
     watched s{3};
     manual_clock time;
-    pool p{scripted{s}, manual{}, bounded{.max = 3}, idle_timeout{10s}, no_max_lifetime{}, counters{}, clock::manual{time}};
+    pool p{scripted{s}, manual{}, bounded{.max = 3}, idle_timeout{10s}, no_max_lifetime{}, with_mutex{}, counters{}, clock::manual{time}};
     open_idle(p, 3);
     time.advance(6s);
     p.acquire().give_back(); // one of them is used again

@@ -279,7 +279,7 @@ TEST_CASE("trim closes what is idle, but keeps min_idle idle and min open, and s
 
 TEST_CASE("trim closes what a predicate names, the coldest first where some have to stay") {
     watched s{10};
-    pool p{scripted{s}, manual{}, bounded{.min_idle = 3, .max = 5}};
+    pool p{scripted{s}, manual{}, bounded{.min_idle = 3, .max = 5}, with_mutex{}};
     open_idle(p, 5);
     CHECK(p.trim([](const auto& c) noexcept { return c.id() > 100; }) == 0);
     CHECK(p.trim([](const auto& c) noexcept { return c.id() % 2 == 1; }) == 2); // of three, of which 5 is the warmest
@@ -342,7 +342,7 @@ TEST_CASE("one connection that is lost makes the others suspects: each is tested
 TEST_CASE("a suspect is tested once and not again") {
     watched s{3};
     manual_clock time;
-    pool p{scripted{s}, manual{}, bounded{.max = 3}, clock::manual{time}};
+    pool p{scripted{s}, manual{}, bounded{.max = 3}, with_mutex{}, clock::manual{time}};
     auto held = hold(p, 3);
     held[2].discard(error_class::disconnected);
     held.pop_back();
@@ -362,7 +362,7 @@ TEST_CASE("a suspect is tested once and not again") {
 TEST_CASE("a suspect that fails its test tells nothing new: what was opened since is trusted") {
     watched s{3};
     manual_clock time;
-    pool p{scripted{s}, manual{}, bounded{.max = 3}, counters{}, clock::manual{time}};
+    pool p{scripted{s}, manual{}, bounded{.max = 3}, with_mutex{}, counters{}, clock::manual{time}};
     auto held = hold(p, 2);
     held[0].discard(error_class::disconnected);
     auto suspect = std::move(held[1]);
@@ -387,7 +387,7 @@ TEST_CASE("a connection that a peek, a ping or a clean-up shows to be lost makes
     watched s{3};
     manual_clock time;
     SECTION("peek") {
-        pool p{scripted{s}, manual{}, bounded{.max = 2}, peek_after{.idle = 1s}, clock::manual{time}};
+        pool p{scripted{s}, manual{}, bounded{.max = 2}, with_mutex{}, peek_after{.idle = 1s}, clock::manual{time}};
         open_idle(p, 2);
         time.advance(1s);
         s.lose(2);
@@ -396,7 +396,7 @@ TEST_CASE("a connection that a peek, a ping or a clean-up shows to be lost makes
         CHECK(s.calls(site::ping) == 1); // the stricter test
     }
     SECTION("ping") {
-        pool p{scripted{s}, manual{}, bounded{.max = 2}, pre_ping_after{.idle = 1s}, clock::manual{time}};
+        pool p{scripted{s}, manual{}, bounded{.max = 2}, with_mutex{}, pre_ping_after{.idle = 1s}, clock::manual{time}};
         auto held = hold(p, 2);
         held.erase(held.begin());
         time.advance(1s);
@@ -413,7 +413,7 @@ TEST_CASE("a connection that a peek, a ping or a clean-up shows to be lost makes
         CHECK(s.calls(site::ping) == 2); // not due either, but a suspect
     }
     SECTION("the answer of a clean-up") {
-        pool p{scripted{s}, manual{}, bounded{.max = 2}, deferred<reset_if_dirty>{}, clock::manual{time}};
+        pool p{scripted{s}, manual{}, bounded{.max = 2}, with_mutex{}, deferred<reset_if_dirty>{}, clock::manual{time}};
         auto held = hold(p, 2);
         held.pop_back();
         held[0]->begin();
@@ -423,7 +423,7 @@ TEST_CASE("a connection that a peek, a ping or a clean-up shows to be lost makes
         CHECK(s.calls(site::ping) == 1);
     }
     SECTION("the state in which it comes back") {
-        pool p{scripted{s}, manual{}, bounded{.max = 2}, clock::manual{time}};
+        pool p{scripted{s}, manual{}, bounded{.max = 2}, with_mutex{}, clock::manual{time}};
         auto held = hold(p, 2);
         held.pop_back();
         s.next(site::state, outcome::see(session_state::unknown));

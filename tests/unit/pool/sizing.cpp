@@ -207,7 +207,7 @@ TEMPLATE_TEST_CASE("growing takes effect at once, also for those who wait", "", 
 
 TEMPLATE_TEST_CASE("shrinking closes idle connections at once, the coldest first", "", in_background, by_hand) {
     watched s{4};
-    auto p = TestType::make(s, bounded{.max = 4});
+    auto p = TestType::make(s, bounded{.max = 4}, with_mutex{});
     auto all = take(p, 4);
     const std::size_t warmest = all[2]->id();
     all[0].give_back();
@@ -344,7 +344,7 @@ TEMPLATE_TEST_CASE("idle connections are handed out in the order that was asked 
         return got;
     };
     watched s{6};
-    auto stack = TestType::make(s, bounded{.max = 3});
+    auto stack = TestType::make(s, bounded{.max = 3}, with_mutex{});
     CHECK(second_round(stack) == std::vector<std::size_t>{2, 1, 0});
     auto queue = TestType::make(s, bounded{.max = 3}, fifo{});
     CHECK(second_round(queue) == std::vector<std::size_t>{0, 1, 2});

@@ -174,14 +174,19 @@ bool dial_for_waiters(Core& c, auto&& entered, auto&& pause) noexcept {
         const double fraction = static_cast<double>(c.random()) / 4294967296.0;
         const unsigned failures = c.log().failures(), attempts = c.connect_attempts();
         pause(deadline::after(c.backoff_pause(failures, fraction), clock::steady::now()).at());
-        c.pin(); // the permit goes first, so that whoever is refused finds nothing being opened any more
-        after_retire(&c, c.retire_unopened(s), keeper);
-        if (!d.retryable || (attempts != 0 && failures >= attempts)) c.refuse_all(d.why);
-        else if (c.fails_fast()) c.refuse_all(errc::breaker_open);
-        c.let_go();
-    } else {
-        after_retire(&c, c.retire_unopened(s), keeper);
+        const bool gives_up = !d.retryable || (attempts != 0 && failures >= attempts);
+        if (gives_up || c.fails_fast()) {
+            c.pin();
+            c.begin_refusing();
+            after_retire(&c, c.retire_unopened(s), keeper); // first, so that whoever is refused finds nothing being opened any more
+            c.refuse_all(gives_up ? d.why : errc::breaker_open);
+            c.end_refusing();
+            keeper->poke(); // somebody may have come meanwhile
+            c.let_go();
+            return true;
+        }
     }
+    after_retire(&c, c.retire_unopened(s), keeper);
     return true;
 }
 
