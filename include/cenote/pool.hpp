@@ -383,6 +383,19 @@ public:
         if constexpr (sound) detail::shell::invalidate(core());
     }
 
+    /// The same, but they go one after the other within `over`, so that neither the server nor those who wait feel it: an idle one when its
+    /// turn comes, one that is leased then as it comes back. What is left of an earlier renewal goes with this one. Sinks hear of its end
+    /// (`on_refreshed`).
+    ///
+    /// Errors   std::invalid_argument unless over > 0.
+    /// With     housekeeping does it: the background thread in time, `manual` when maintain() is called.
+    void invalidate_all(duration over)
+        requires(core_type::cfg::heeds_doubt)
+    {
+        if (over <= duration::zero()) detail::bad_value("invalidate_all(over)", over, "must be above zero; for all at once leave it out");
+        if constexpr (sound) detail::shell::begin_renewal(core(), over, core().age_now());
+    }
+
     /// Closes what is idle now, but keeps `min_idle` idle and `min` open. Returns how many go.
     unsigned trim() noexcept {
         if constexpr (sound) return detail::shell::trim(core(), [](const connection_type&) noexcept { return true; });

@@ -136,6 +136,11 @@ inline constexpr bool has_settings =
                                   family::reset, family::cutting, family::leak>> &&
     !made_on_demand<P> && std::is_copy_constructible_v<P>;
 
+template <class K, class L>
+inline constexpr bool has_kind = false;
+template <class K, class... P>
+inline constexpr bool has_kind<K, list<P...>> = (std::is_same_v<kind_of<P>, K> || ...);
+
 template <class Driver, class Canonical>
 struct config;
 template <class Driver, class... P>
@@ -173,6 +178,7 @@ struct config<Driver, list<P...>> {
     struct any_times_returns<list<S...>> { static constexpr bool value = (times_returns<S> || ...); };
 
     static constexpr bool embedded = sizing::embedded != 0;
+    static constexpr bool refreshes = has_kind<kind::refresh, ages>;
     static constexpr bool live = settings::live;
     /// What reconfigure() may replace, and what stays.
     using tunable = join_t<std::conditional_t<live && has_settings<P>, list<P>, list<>>...>;
@@ -184,7 +190,7 @@ struct config<Driver, list<P...>> {
     static constexpr bool resets = !std::is_same_v<reset, no_reset>;
     static constexpr bool times_leases = any_times_returns<sinks>::value;
     /// Nothing but closing can concern a return: slots in the pool, one thread, nobody waits, and what is idle stays so.
-    static constexpr bool calm = embedded && !locking::threads && !waiting::waits && !keepalive::tests &&
+    static constexpr bool calm = embedded && !locking::threads && !waiting::waits && !keepalive::tests && !refreshes &&
         requires { typename locking::template calm_idle_set<order>; };
 
     template <class C>
@@ -227,7 +233,7 @@ struct config<Driver, list<P...>> {
     /// Whether give back can be anything but a push.
     static constexpr bool works_at_return = age::at_return || resets || hooks::size != 0 || sinks::size != 0 || fact_list::size != 0;
     /// Whether something can be held against a connection: pools that look at nothing, ever, would pay for a look.
-    static constexpr bool heeds_doubt = !calm && (works_at_return || tests_at_checkout);
+    static constexpr bool heeds_doubt = !calm && (works_at_return || tests_at_checkout || refreshes);
 };
 
 } // namespace cenote::detail

@@ -6,6 +6,7 @@
 #include <cenote/detail/config.hpp>
 #include <cenote/detail/desk.hpp>
 #include <cenote/detail/keeper.hpp>
+#include <cenote/detail/renewal.hpp>
 #include <cenote/detail/slot.hpp>
 #include <cenote/detail/versions.hpp>
 #include <cenote/driver.hpp>
@@ -241,8 +242,11 @@ public:
         else return keeper_.hold();
     }
     [[nodiscard]] auto& slots() noexcept { return slots_; }
+    [[nodiscard]] auto& renewing() noexcept { return renewal_; }
     [[nodiscard]] auto& log() noexcept { return log_; }
     static constexpr bool keeps_log = !cfg::calm;
+    /// Opens another connection before an old one goes, for `min_idle` and `min`.
+    static constexpr bool replaces_early = !cfg::embedded && cfg::age::while_idle;
 
     [[nodiscard]] unsigned min_idle() const noexcept {
         if constexpr (cfg::embedded) return 0;
@@ -251,6 +255,12 @@ public:
     [[nodiscard]] unsigned min() const noexcept {
         if constexpr (cfg::embedded) return 0;
         else return bounds().min;
+    }
+    /// How many the dialler is to keep: for those idle ones that will soon have to go there are others already.
+    [[nodiscard]] unsigned wanted_idle() const noexcept { return min_idle() == 0 ? 0 : min_idle() + going(); }
+    [[nodiscard]] unsigned wanted_open() const noexcept { return min() == 0 ? 0 : min() + going(); }
+    void set_going(unsigned n) noexcept {
+        if constexpr (replaces_early) going_.store(n, std::memory_order_relaxed);
     }
     [[nodiscard]] const limits& bounds() const noexcept
         requires(!cfg::embedded)
@@ -363,8 +373,14 @@ private:
     [[no_unique_address]] std::conditional_t<cfg::embedded || cfg::live, absent<3>, limits> limits_{};
     [[no_unique_address]] std::conditional_t<cfg::embedded && !cfg::live, absent<4>, std::mutex> change_;
     [[no_unique_address]] std::conditional_t<cfg::keeps_tokens, std::mutex, absent<7>> tokens_;
+    [[no_unique_address]] std::conditional_t<cfg::heeds_doubt, renewal<sync>, absent<9>> renewal_;
+    [[no_unique_address]] std::conditional_t<replaces_early, std::atomic<unsigned>, absent<10>> going_{};
     slots_type slots_;
 
+    [[nodiscard]] unsigned going() const noexcept {
+        if constexpr (replaces_early) return going_.load(std::memory_order_relaxed);
+        else return 0;
+    }
     static void check_each(const auto& values) {
         values.each([](const auto& p) {
             if constexpr (requires { p.check(); }) p.check();

@@ -172,7 +172,7 @@ concept hears = requires(S& s, const acquired_event& e) { s.on_acquired(e); } ||
                 requires(S& s, const refused_event& e) { s.on_refused(e); } || requires(S& s, const opened_event& e) { s.on_opened(e); } ||
                 requires(S& s, const open_failed_event& e) { s.on_open_failed(e); } || requires(S& s, const closed_event& e) { s.on_closed(e); } ||
                 requires(S& s, duration d) { s.on_waited(d); } || requires(S& s) { s.on_dirty(); } || requires(S& s) { s.on_detached(); } ||
-                requires(S& s) { s.on_validation_failed(); } || requires(S& s) { s.on_reset_failed(); } || requires(S& s) { s.on_nested(); } ||
+                requires(S& s) { s.on_validation_failed(); } || requires(S& s) { s.on_reset_failed(); } || requires(S& s) { s.on_nested(); } || requires(S& s, const refreshed_event& e) { s.on_refreshed(e); } ||
                 requires(S& s, const lease_info& i) { s.on_leak(i); } || requires(S& s, const lease_info& i) { s.on_leak_returned(i); };
 
 template <class Conn, class H>
@@ -361,7 +361,7 @@ struct verdict {
     static_assert(R != rule::two_housekeepings, "cenote: two housekeeping policies in one pool; keep one of background_thread and manual, see cenote/policy/housekeeping.hpp");
     static_assert(R != rule::two_budgets, "cenote: two acquire budgets in one pool; keep one of acquire_timeout and no_acquire_timeout, see cenote/policy/waiting.hpp");
     static_assert(R != rule::two_connectings, "cenote: two connecting policies of one kind in one pool; keep one connect_timeout, one backoff and one breaker, see cenote/policy/connecting.hpp");
-    static_assert(R != rule::two_ages, "cenote: two age policies of one kind in one pool, or no_age_limit beside another; keep one max_lifetime, idle_timeout and max_uses each, see cenote/policy/age.hpp");
+    static_assert(R != rule::two_ages, "cenote: two age policies of one kind in one pool, or no_age_limit beside another; keep one max_lifetime, idle_timeout, max_uses and refresh_every each, see cenote/policy/age.hpp");
     static_assert(R != rule::two_validations, "cenote: two validation policies in one pool; keep one of no_validation, pre_ping, pre_ping_after and peek_after, see cenote/policy/validation.hpp");
     static_assert(R != rule::two_roles, "cenote: two role policies in one pool; keep one of any_role and require_role, see cenote/policy/role.hpp");
     static_assert(R != rule::two_keepalives, "cenote: two keepalive policies in one pool; keep one of no_keepalive and keepalive, see cenote/policy/keepalive.hpp");

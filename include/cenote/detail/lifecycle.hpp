@@ -76,6 +76,20 @@ template <class... A>
     return due;
 }
 
+/// When the pool will end an idle connection whatever `min_idle` says.
+template <class... A>
+[[nodiscard]] time_point end_of(list<A...>, const auto& policies, const auto& facts) noexcept {
+    time_point end = time_point::max();
+    [[maybe_unused]] const auto ask = [&]<class P>(std::type_identity<P>) {
+        if constexpr (asked_at<P>(moment::idle) && !spares_min_idle<P>() && requires { policies.template get<P>().due(facts); }) {
+            const time_point t = policies.template get<P>().due(facts);
+            if (t < end) end = t;
+        }
+    };
+    (ask(std::type_identity<A>{}), ...);
+    return end;
+}
+
 /// What to look at before handing out an idle connection.
 [[nodiscard]] probe test_before_use(const auto& validation, const auto& facts, [[maybe_unused]] time_point now) noexcept {
     static_assert(requires { validation.choose(facts, now); } || requires { validation.choose(facts); },

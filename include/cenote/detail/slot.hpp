@@ -34,7 +34,13 @@ enum class doubt : unsigned char {
 class doubt_mark {
 public:
     [[nodiscard]] doubt get() const noexcept { return mark_.load(std::memory_order_relaxed); }
-    void clear() noexcept { mark_.store(doubt::none, std::memory_order_relaxed); }
+    /// Before a connection is opened.
+    void clear() noexcept {
+        mark_.store(doubt::none, std::memory_order_relaxed);
+        age_.store(age::young, std::memory_order_relaxed);
+    }
+    /// There is no connection any more.
+    void vacate() noexcept { age_.store(age::vacant, std::memory_order_relaxed); }
     /// Never makes it better.
     void raise(doubt to) noexcept {
         for (doubt was = get(); was < to && !mark_.compare_exchange_weak(was, to, std::memory_order_relaxed);) {}
@@ -45,10 +51,23 @@ public:
         mark_.compare_exchange_strong(was, doubt::none, std::memory_order_relaxed);
     }
 
+    /// A renewal has begun: this one will have to go, when its turn comes.
+    void fade() noexcept {
+        age was = age::young;
+        age_.compare_exchange_strong(was, age::old, std::memory_order_relaxed);
+    }
+    [[nodiscard]] bool is_old() const noexcept { return age_.load(std::memory_order_relaxed) == age::old; }
+    /// Its turn has not come yet.
+    [[nodiscard]] bool fades() const noexcept { return is_old() && get() != doubt::invalid; }
+
 private:
+    enum class age : unsigned char { vacant, young, old };
     std::atomic<doubt> mark_{doubt::none};
+    std::atomic<age> age_{age::vacant};
 };
-struct no_doubt_mark {};
+struct no_doubt_mark {
+    static void vacate() noexcept {}
+};
 struct no_token {};
 
 /// One place for a connection. Threaded by its link; knows its home; carries the facts its pool's policies need. Slots never
@@ -65,6 +84,7 @@ struct slot : place_of<Home>::type, Facts {
     /// Takes the connection out for good.
     void vacate() noexcept {
         open = false;
+        doubt.vacate();
         conn.~Conn();
     }
 

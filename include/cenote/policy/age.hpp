@@ -33,6 +33,7 @@ namespace kind {
 struct max_lifetime {};
 struct idle_timeout {};
 struct max_uses {};
+struct refresh {};
 } // namespace kind
 
 /// Closes a connection once it is `after` old, give or take: each draws its own end from the last `jitter` of that time, so
@@ -114,6 +115,30 @@ struct max_uses {
     [[nodiscard]] bool expired(const auto& facts) const noexcept { return facts.uses >= n; }
     void check() const {
         if (n == 0) detail::bad_value("max_uses.n", n, "must be at least 1");
+    }
+};
+
+/// Every `period` all connections that are open then are replaced, one after the other within `over`: for what servers give to new sessions
+/// only, as balancers' shares, settings and names that have moved.
+///
+/// Default  1 h, within 5 min.
+/// Range    both above zero; over ≤ period.
+/// Cost     nothing on the way of a lease but what `pool::invalidate_all` costs there.
+/// With     sinks hear of each round when it has ended (`on_refreshed`). Housekeeping does it: the background thread in time, `manual` when
+///          maintain() is called. What is leased ends as it comes back; what is never given back keeps its round from ending.
+struct refresh_every {
+    using family = family::age;
+    using kind = kind::refresh;
+    static constexpr bool at_checkout = false, at_return = false, while_idle = false;
+    static constexpr close_reason reason = close_reason::invalidated;
+
+    duration period = std::chrono::hours{1};
+    duration over = std::chrono::minutes{5};
+
+    void check() const {
+        if (period <= duration::zero()) detail::bad_value("refresh_every.period", period, "must be above zero; to switch it off leave refresh_every out");
+        if (over <= duration::zero()) detail::bad_value("refresh_every.over", over, "must be above zero");
+        if (over > period) detail::bad_value("refresh_every.over", over, "must be at most refresh_every.period");
     }
 };
 

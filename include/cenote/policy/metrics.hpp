@@ -26,6 +26,8 @@ struct opened_event { duration took; };
 struct open_failed_event { duration took; const connect_error& error; };
 /// A connection was closed, and why.
 struct closed_event { close_reason why; };
+/// A renewal has ended (`invalidate_all(over)`, `refresh_every`): none of the connections that were open at its beginning is left.
+struct refreshed_event { const pool_stats& before; const pool_stats& after; duration took; };
 
 /// Family `metrics`: any number of user sinks, told at compile time what happens.
 ///
@@ -34,6 +36,7 @@ struct closed_event { close_reason why; };
 ///            void on_returned(const returned_event&)     void on_returned()        the first form makes the pool time each lease
 ///            void on_refused(const refused_event&)       void on_opened(const opened_event&)
 ///            void on_open_failed(const open_failed_event&)  void on_closed(const closed_event&)
+///            void on_refreshed(const refreshed_event&)
 ///            void on_waited(duration)          an acquire that found nothing idle ended, well or badly, after so long
 ///            void on_dirty()                   a connection came back with a transaction or statement open
 ///            void on_detached()    void on_validation_failed()    void on_reset_failed()    void on_nested()

@@ -216,16 +216,24 @@ unsigned sever_all(Core& c, deadline by) noexcept {
     return n;
 }
 
+/// Has what is idle and not to be used again closed.
+template <class Core>
+void close_invalid([[maybe_unused]] Core& c) noexcept {
+    if constexpr (Core::cfg::heeds_doubt) {
+        const auto ends = [](link& l) noexcept { return doubt_of<Core>(Core::slot_of(l)) == doubt::invalid; };
+        close_chain_later(c, c.extract(ends, 0, 0), close_reason::invalidated);
+        close_chain_later(c, c.extract_held(ends), close_reason::invalidated);
+        c.keeper().poke();
+    }
+}
+
 /// Every connection there is ends: what is idle now, what is leased as it comes back. Pools that look at
 /// nothing at checkout may hand out once more what is being given back this very moment.
 template <class Core>
 void invalidate([[maybe_unused]] Core& c) noexcept {
     if constexpr (Core::cfg::heeds_doubt) {
         raise_all(c, doubt::invalid);
-        const auto ends = [](link& l) noexcept { return doubt_of<Core>(Core::slot_of(l)) == doubt::invalid; };
-        close_chain_later(c, c.extract(ends, 0, 0), close_reason::invalidated);
-        close_chain_later(c, c.extract_held(ends), close_reason::invalidated);
-        c.keeper().poke();
+        close_invalid(c);
     }
 }
 

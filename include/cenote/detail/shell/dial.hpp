@@ -95,6 +95,7 @@ template <class Core>
     try {
         ::new (static_cast<void*>(&s.conn)) typename Core::connection_type(c.driver().open(by));
     } catch (...) {
+        s.doubt.vacate();
         note_failure(c, std::current_exception(), Core::sync::now() - began, out);
         return out;
     }
@@ -160,7 +161,7 @@ template <class Core>
 /// One dial on behalf of whoever waits, on a housekeeping thread. False: nobody wants one.
 template <class Core>
 bool dial_for_waiters(Core& c, auto&& entered, auto&& pause) noexcept {
-    link* const l = c.demand(c.min(), c.min_idle());
+    link* const l = c.demand(c.wanted_open(), c.wanted_idle());
     if (l == nullptr) return false;
     entered();
     typename Core::slot_type& s = Core::slot_of(*l);

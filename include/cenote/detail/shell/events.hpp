@@ -76,6 +76,10 @@ void tell_reset_failed(Core& c) noexcept {
     tell(c, [&](auto& s) requires requires { s.on_reset_failed(); } { s.on_reset_failed(); });
 }
 template <class Core>
+void tell_refreshed(Core& c, const refreshed_event& e) noexcept {
+    tell(c, [&](auto& s) requires requires { s.on_refreshed(e); } { s.on_refreshed(e); });
+}
+template <class Core>
 void tell_nested(Core& c) noexcept {
     tell(c, [&](auto& s) requires requires { s.on_nested(); } { s.on_nested(); });
 }

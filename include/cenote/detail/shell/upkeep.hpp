@@ -6,6 +6,7 @@
 #include <cenote/detail/shell/close.hpp>
 #include <cenote/detail/shell/dial.hpp>
 #include <cenote/detail/shell/inspect.hpp>
+#include <cenote/detail/shell/renew.hpp>
 #include <cenote/detail/shell/warm_up.hpp>
 
 #include <algorithm>
@@ -15,18 +16,43 @@
 /// What happens without anybody asking.
 namespace cenote::detail::shell {
 
-/// Closes idle connections that have reached their end; `Sparing`: only down to `min_idle` and `min`.
+/// Closes idle connections that have reached their end; `Sparing`: by the policies that leave `min_idle` and `min` alone. The others leave
+/// them until there are new ones, unless there is no room for these.
 template <bool Sparing, class Core>
 void retire_idle(Core& c, time_point now) noexcept {
     using cfg = typename Core::cfg;
     const auto ended = [&](link& l) noexcept {
         return lifecycle::end_of_idling<Sparing>(typename cfg::ages{}, c, Core::slot_of(l), now);
     };
-    link* out = c.extract([&](link& l) noexcept { return ended(l).has_value(); }, Sparing ? c.min_idle() : 0, Sparing ? c.min() : 0);
+    const bool spares = (c.min_idle() != 0 || c.min() != 0) && (Sparing || c.has_room());
+    link* out = c.extract([&](link& l) noexcept { return ended(l).has_value(); }, spares ? c.min_idle() : 0, spares ? c.min() : 0);
     while (out != nullptr) {
         typename Core::slot_type& s = Core::slot_of(*std::exchange(out, out->next));
         close_later(c, s, ended(s).value_or(close_reason::idle));
     }
+}
+
+/// The shortest time that an age policy of the pool names.
+template <class Core>
+[[nodiscard]] duration shortest_age(Core& c) noexcept {
+    duration out = duration::max();
+    const auto look = [&](const auto& policy) {
+        if constexpr (requires { { policy.after } -> std::convertible_to<duration>; }) out = std::min(out, duration{policy.after});
+    };
+    [&]<class... A>(list<A...>) { (look(c.template get<A>()), ...); }(typename Core::cfg::ages{});
+    return out;
+}
+
+/// Tells the dialler how many idle connections will have to go within the next two seconds.
+template <class Core>
+void foresee(Core& c, time_point now) noexcept {
+    unsigned going = 0;
+    if (c.min_idle() != 0 || c.min() != 0) {
+        const duration ahead = std::min(duration{std::chrono::seconds{2}}, shortest_age(c) / 8);
+        const time_point horizon = deadline::after(ahead, now).at();
+        c.each_idle([&](link& l) noexcept { going += lifecycle::end_of(typename Core::cfg::ages{}, c, Core::slot_of(l)) <= horizon ? 1U : 0U; });
+    }
+    c.set_going(going);
 }
 
 /// Has idle connections tested whose time has come, two at once at most: the rest by the next scans.
@@ -48,12 +74,8 @@ void test_idle(Core& c, time_point now) noexcept {
 /// How often to look even if nothing known is due: what becomes idle or leased later is not known now.
 template <class Core>
 [[nodiscard]] duration scan_period(Core& c) noexcept {
-    duration period = std::chrono::seconds{30};
-    const auto shorten = [&](const auto& policy) {
-        if constexpr (requires { { policy.after } -> std::convertible_to<duration>; }) period = std::min(period, duration{policy.after});
-    };
-    [&]<class... A>(list<A...>) { (shorten(c.template get<A>()), ...); }(typename Core::cfg::ages{});
-    shorten(c.template get<typename Core::cfg::leak>());
+    duration period = std::min(duration{std::chrono::seconds{30}}, shortest_age(c));
+    if constexpr (Core::cfg::leak::records) period = std::min(period, duration{c.template get<typename Core::cfg::leak>().after});
     if constexpr (Core::cfg::keepalive::tests) period = std::min(period, duration{c.template get<typename Core::cfg::keepalive>().every});
     if (c.min() != 0 || c.min_idle() != 0) period = std::min(period, duration{std::chrono::seconds{1}});
     return std::max(period, duration{std::chrono::milliseconds{10}});
@@ -67,9 +89,11 @@ time_point scan(Core& c, time_point now) noexcept {
     if constexpr (cfg::age::while_idle) {
         retire_idle<false>(c, now);
         retire_idle<true>(c, now);
+        if constexpr (Core::replaces_early) foresee(c, now);
         c.each_idle([&](link& l) noexcept { next = std::min(next, lifecycle::next_due(typename cfg::ages{}, c, Core::slot_of(l))); });
         if (next <= now) next = deadline::after(scan_period(c), now).at(); // what is spared for min_idle stays due
     }
+    if constexpr (cfg::heeds_doubt) next = std::min(next, std::max(renew(c, now), deadline::after(std::chrono::milliseconds{1}, now).at()));
     if constexpr (cfg::keepalive::tests) {
         test_idle(c, now);
         auto&& policy = c.template get<typename cfg::keepalive>();
@@ -79,19 +103,25 @@ time_point scan(Core& c, time_point now) noexcept {
     }
     if constexpr (cfg::leak::records) next = std::min(next, report_leaks(c, now));
     if constexpr (cfg::threads) {
-        if (c.wanted(c.min(), c.min_idle())) c.keeper().poke();
+        if (c.wanted(c.wanted_open(), c.wanted_idle())) c.keeper().poke();
     }
     return next;
 }
 
-/// One turn of housekeeping by hand: pending clean-up, scan, and under `manual` opening what `min` and `min_idle` want.
+/// One turn of housekeeping by hand: pending clean-up, scan, and under `manual` opening what `min` and `min_idle` want, whereupon what
+/// stayed for them may go.
 template <class Core>
 time_point maintain(Core& c, time_point now) noexcept {
     run_chores(c);
-    const time_point next = scan(c, now);
+    time_point next = scan(c, now);
     run_chores(c); // what the scan found
     if constexpr (!Core::cfg::threads && !Core::cfg::embedded) {
-        while (c.wanted(c.min(), c.min_idle()) && dial_wanted(c, c.min(), c.min_idle(), deadline::never()) == errc{}) {}
+        bool opened = false;
+        while (c.wanted(c.wanted_open(), c.wanted_idle()) && dial_wanted(c, c.wanted_open(), c.wanted_idle(), deadline::never()) == errc{}) opened = true;
+        if (opened && Core::replaces_early) {
+            next = scan(c, now);
+            run_chores(c);
+        }
     }
     return next;
 }
