@@ -70,7 +70,7 @@ using permuted = pool<null, pre_ping, max_lifetime, bounded>;
 static_assert(!std::is_same_v<db_pool, permuted>);
 static_assert(std::is_same_v<db_pool::core_type, permuted::core_type> && std::is_same_v<db_pool::lease, permuted::lease>);
 // Naming a default changes nothing; nor does saying "off" where it is off anyway.
-static_assert(std::is_same_v<pool<null>::core_type, pool<null, bounded, with_mutex<>, lifo, eventually_fair, clock::coarse, unnamed, no_leak_check>::core_type>);
+static_assert(std::is_same_v<pool<null>::core_type, pool<null, bounded, lock_free, lifo, eventually_fair, clock::coarse, unnamed, no_leak_check>::core_type>);
 static_assert(std::is_same_v<pool<null>::core_type, pool<null, no_metrics, no_hooks, allow_nested, background_thread, peek_after>::core_type>);
 static_assert(std::is_same_v<pool<null, no_age_limit>::core_type, pool<null, no_max_lifetime, no_idle_timeout>::core_type>);
 static_assert(std::is_same_v<pool<null>::core_type, pool<null, reset_if_dirty>::core_type>, "the when is the default's");
@@ -105,7 +105,7 @@ static_assert(std::is_same_v<cfg_of<bundle<fifo, reset_always>>::order, fifo> &&
 
 // The defaults, in types.
 static_assert(std::is_same_v<cfg_of<>::sizing, bounded> && std::is_same_v<cfg_of<>::waiting, eventually_fair> && std::is_same_v<cfg_of<>::order, lifo> &&
-              std::is_same_v<cfg_of<>::locking, with_mutex<std::mutex>> && std::is_same_v<cfg_of<>::keeping, background_thread> &&
+              std::is_same_v<cfg_of<>::locking, lock_free> && std::is_same_v<cfg_of<fifo>::locking, with_mutex<std::mutex>> && std::is_same_v<cfg_of<>::keeping, background_thread> &&
               std::is_same_v<cfg_of<>::budget, acquire_timeout> && std::is_same_v<cfg_of<>::validation, peek_after> &&
               std::is_same_v<cfg_of<>::reset, deferred<reset_if_dirty>> && std::is_same_v<cfg_of<>::leak, no_leak_check> &&
               std::is_same_v<cfg_of<>::nesting, allow_nested> && std::is_same_v<cfg_of<>::clock, clock::coarse> && std::is_same_v<cfg_of<>::name, unnamed>);
