@@ -1,4 +1,4 @@
-// sentence: cenote: single_threaded and background_thread contradict each other; write manual, or with_mutex instead of single_threaded
+// sentence: cenote: single_threaded and background_thread contradict each other; write manual, or lock_free instead of single_threaded
 // lines: 25
 #include <cenote/drivers/null.hpp>
 #include <cenote/pool.hpp>

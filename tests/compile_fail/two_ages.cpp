@@ -1,4 +1,4 @@
-// sentence: cenote: two age policies of one kind in one pool, or no_age_limit beside another; keep one max_lifetime, idle_timeout and max_uses each
+// sentence: cenote: two age policies of one kind in one pool, or no_age_limit beside another; keep one max_lifetime, idle_timeout, max_uses and refresh_every each
 // lines: 25
 #include <cenote/drivers/null.hpp>
 #include <cenote/pool.hpp>

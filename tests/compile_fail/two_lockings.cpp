@@ -1,4 +1,4 @@
-// sentence: cenote: two locking policies in one pool; keep one of single_threaded and with_mutex
+// sentence: cenote: two locking policies in one pool; keep one of lock_free, thread_affine, with_mutex and single_threaded
 // lines: 25
 #include <cenote/drivers/null.hpp>
 #include <cenote/pool.hpp>

@@ -1,4 +1,4 @@
-// sentence: cenote: single_threaded cannot wait, the only thread would wait for itself; write no_wait, or with_mutex instead of single_threaded
+// sentence: cenote: single_threaded cannot wait, the only thread would wait for itself; write no_wait, or lock_free instead of single_threaded
 // lines: 25
 #include <cenote/drivers/null.hpp>
 #include <cenote/pool.hpp>
