@@ -82,7 +82,7 @@ private:
         o.tolerated = 1; // what the contest sees of others is most of all the server
         contest sharing{o};
         add(sharing, "cenote", threads, size, pool(d, size)); // with its defaults
-        add(sharing, "cenote lock_free", threads, size, pool(d, size, cenote::lock_free{}));
+        add(sharing, "cenote with_mutex", threads, size, pool(d, size, cenote::with_mutex{}));
         add(sharing, "cenote strictly_fair", threads, size, pool(d, size, cenote::strictly_fair{}));
         add(sharing, "cenote barging", threads, size, pool(d, size, cenote::barging{}));
         add(sharing, "mutex + condvar + deque", threads, size, std::make_shared<by_hand<driver>>(d, size));

@@ -3,7 +3,7 @@
 #include <cenote/pool.hpp>
 
 int main() {
-    cenote::pool<cenote::null, cenote::lock_free> db{cenote::null{}};
+    cenote::pool<cenote::null, cenote::with_mutex<>> db{cenote::null{}};
     const auto lease = db.acquire();
     return lease ? 0 : 1;
 }
