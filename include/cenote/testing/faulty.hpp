@@ -137,8 +137,8 @@ private:
 /// Shape    `faults f; pool p{faulty{my_driver{…}, f}, …};` then `f.next(site::open, outcome::fail(error_class::refused), 2);`
 ///          A copy is a second handle to the same, so it may outlive the pool and be outlived.
 /// Called   every function from any thread at any time, while the pool runs.
-/// Units    delays and deadlines are real time, or with `faults f{the_clock}` that of a manual clock: nobody sleeps, whoever has to wait
-///          moves the clock instead. Start that clock at std::chrono::steady_clock::now() if the deadlines come from a pool.
+/// Units    delays are real time. With `faults f{the_clock}` nobody sleeps: a manual clock is moved by what the call would have waited, and
+///          what its deadline allows is reckoned from the real now, for each call by itself.
 /// Cost     a call that nothing was said about takes no lock and allocates nothing.
 /// With     the words of `script`: `site` is where, `outcome` is what. `fail`, `throw_std` and the like come instead of the driver's call,
 ///          and so does a deadline that passes; a delay, a gate and `ok` before it, `then_lost` after it.
@@ -147,7 +147,7 @@ public:
     using hook = std::function<void(const call&)>;
 
     faults() : s_{std::make_shared<state>()} {}
-    /// The clock must outlive every handle.
+    /// The clock must outlive every handle. A call that would hang without a deadline throws class `timeout`, and the clock stays.
     explicit faults(manual_clock& c) : faults{} { s_->clock = &c; }
 
     // What goes wrong: for each call what was queued for it, else by chance, else always.
@@ -336,7 +336,6 @@ private:
 
     static void count(counter& c) noexcept { c.fetch_add(1, std::memory_order_relaxed); }
     [[nodiscard]] plan& plan_of(site s) const noexcept { return s_->plans[static_cast<std::size_t>(s)]; }
-    [[nodiscard]] time_point now() const noexcept { return s_->clock ? s_->clock->now() : std::chrono::steady_clock::now(); }
 
     [[nodiscard]] static constexpr bool has_deadline(site s) noexcept {
         return (may_throw(s) && s != site::interrupter) || s == site::sever;
@@ -408,8 +407,7 @@ private:
         const deadline first = has_deadline(s) ? end.sooner(by) : end;
         const waited verdict = first < end || first.is_never() ? waited::too_long : waited::to_its_end;
         if (s_->clock) {
-            const time_point from = now();
-            if (!first.is_never() && first.at() > from) s_->clock->advance(first.at() - from);
+            if (!first.is_never()) s_->clock->advance(first.remaining());
             return verdict;
         }
         std::unique_lock lock{s_->m};
@@ -443,7 +441,7 @@ private:
     [[nodiscard]] told play(site s, mark& m, deadline by = deadline::never(), std::string_view sql = {}) const {
         told o = begin(s, m, by, sql);
         if (!o) return nullptr;
-        const waited w = o->delay_ > duration::zero() ? wait(s, deadline::after(o->delay_, now()), by) : waited::to_its_end;
+        const waited w = o->delay_ > duration::zero() ? wait(s, deadline::in(o->delay_), by) : waited::to_its_end;
         return conclude(s, m, std::move(o), w);
     }
     /// Lets out what a fault or a hook throws.
@@ -503,7 +501,7 @@ public:
         if (!inner_) {
             if (delayed_) {
                 const bool stopped = faults_.s_->stopped.load(std::memory_order_relaxed);
-                if (!stopped && faults_.now() < until().at()) return false;
+                if (!stopped && !until().expired()) return false;
                 using waited = faults::waited;
                 finish(stopped ? waited::until_stopped : by_ < end_ ? waited::too_long : waited::to_its_end);
             }
@@ -525,7 +523,7 @@ private:
         if (!delayed_) return;
         const duration delay = faults::delay_of(*delayed_);
         const bool waits = delay > duration::zero();
-        if (waits) end_ = deadline::after(delay, faults_.now());
+        if (waits) end_ = deadline::in(delay);
         if (waits && !faults_.s_->clock) return;
         finish(waits ? faults_.wait(site::open, end_, by) : faults::waited::to_its_end);
     }
