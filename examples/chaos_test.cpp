@@ -26,14 +26,15 @@ std::string sell(cenote::any_pool auto& db, const std::string& what) {
 }
 int count_sold(cenote::any_pool auto& db) {
     int n = 0;
-    sqlite3_exec(db.acquire().native_handle(), "select what from sold", [](void* to, int, char**, char**) { ++*static_cast<int*>(to); return 0; }, &n, nullptr);
+    const auto add = [](void* to, int, char**, char**) { return ++*static_cast<int*>(to), 0; };
+    sqlite3_exec(db.acquire().native_handle(), "select what from sold", add, &n, nullptr);
     return n;
 }
 
 int main() {
     faults f; // a handle: the pool takes the driver, this says what goes wrong in it
-    cenote::pool db{faulty{cenote::sqlite{"chaos_test.db"}, f}, cenote::bounded{.max = 1}, cenote::pre_ping{300ms}, cenote::at_return{cenote::reset_if_dirty{}},
-                    cenote::connect_timeout{300ms}, cenote::backoff{.first = 1ms}, cenote::counters{}};
+    cenote::pool db{faulty{cenote::sqlite{"chaos_test.db"}, f}, cenote::bounded{.max = 1}, cenote::pre_ping{300ms},
+                    cenote::at_return{cenote::reset_if_dirty{}}, cenote::connect_timeout{300ms}, cenote::backoff{.first = 1ms}, cenote::counters{}};
 
     std::cout << "refused twice, then fine\n";
     f.next(site::open, outcome::fail(error_class::refused, "nobody listens"), 2);

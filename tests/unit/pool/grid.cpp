@@ -31,8 +31,8 @@ struct combination {
 };
 std::ostream& operator<<(std::ostream& to, const combination& c) {
     const auto name = [](fate f) { return std::array{"ok", "error", "slow", "never"}[static_cast<std::size_t>(f)]; };
-    return to << "connect " << name(c.connect) << ", validate " << name(c.validate) << ", reset " << name(c.reset) << ", hook " << name(c.hook)
-              << ", close " << name(c.close);
+    return to << "connect " << name(c.connect) << ", validate " << name(c.validate) << ", reset " << name(c.reset) << ", hook "
+              << name(c.hook) << ", close " << name(c.close);
 }
 constexpr bool works(fate f) { return f == fate::ok || f == fate::slow; }
 

@@ -42,9 +42,9 @@ namespace {
 template <class D>
 constexpr unsigned can() {
     unsigned bits = 0;
-    for (const bool has : {can_peek<D>, can_ping<D>, can_tell_state<D>, can_rollback<D>, can_reset<D>, can_defer_reset<D>, can_defer_rollback<D>,
-                           can_defer_script<D>, can_execute<D>, has_native_handle<D>, can_classify<D>, can_dial<D>, can_interrupt<D>, can_abandon<D>,
-                           can_tell_role<D>}) {
+    for (const bool has : {can_peek<D>, can_ping<D>, can_tell_state<D>, can_rollback<D>, can_reset<D>, can_defer_reset<D>,
+                           can_defer_rollback<D>, can_defer_script<D>, can_execute<D>, has_native_handle<D>, can_classify<D>, can_dial<D>,
+                           can_interrupt<D>, can_abandon<D>, can_tell_role<D>}) {
         bits = bits * 2 + (has ? 1 : 0);
     }
     return bits;
@@ -249,7 +249,8 @@ TEST_CASE("answers can be made up, starts refused, and what cannot throw delayed
     bench b;
     auto d = b.driver();
     auto c = d.open(never);
-    b.f.next(site::peek, outcome::see(liveness::dead)).next(site::state, outcome::see(session_state::busy)).next(site::role, outcome::see(server_role::standby));
+    b.f.next(site::peek, outcome::see(liveness::dead)).next(site::state, outcome::see(session_state::busy));
+    b.f.next(site::role, outcome::see(server_role::standby));
     CHECK(d.peek(c) == liveness::dead);
     CHECK(d.peek(c) == liveness::quiet);
     CHECK(d.state(c) == session_state::busy);
@@ -389,6 +390,21 @@ TEST_CASE("a session is lost after the call that was the last to work, and by th
     CHECK(class_of([&] { d.reset_finish(c, never); }) == error_class::disconnected);
     d.close(c);
     CHECK(b.f.counts().dropped == 5);
+
+    // However the call ends: by anything thrown, and by what the driver throws itself.
+    for (const bool own : {false, true}) {
+        c = d.open(never);
+        if (own) b.s.next(site::reset, outcome::throw_int());
+        b.f.next(site::reset, (own ? outcome::ok() : outcome::throw_int()).then_lost());
+        CHECK_THROWS_AS(d.reset(c, never), int);
+        CHECK(b.f.is_lost(c));
+        CHECK(d.state(c) == (own ? session_state::idle : session_state::unknown));
+        d.close(c);
+    }
+    // Where there is no session, none is lost.
+    b.f.next(site::open, refused.then_lost()).next(site::open, outcome::fail(error_class::disconnected));
+    for (int i = 0; i < 2; ++i) CHECK_THROWS_AS(d.open(never), injected_error);
+    CHECK(b.f.counts().dropped == 7);
 }
 
 TEST_CASE("the scripted driver, too, loses a session after the call that was the last to work") {
@@ -496,7 +512,9 @@ TEST_CASE("what cannot be is refused with a sentence") {
     CHECK_THROWS_AS(f.next(site::ping, outcome::see(liveness::dead)), std::invalid_argument);
     CHECK_THROWS_AS(f.next(site::reset, outcome::would_block()), std::invalid_argument);
     const double nan = std::numeric_limits<double>::quiet_NaN();
-    for (const double share : {-0.1, 1.1, nan}) CHECK_THAT(said([&] { f.randomly(site::ping, share, refused); }), ContainsSubstring("must be 0 to 1"));
+    for (const double share : {-0.1, 1.1, nan}) {
+        CHECK_THAT(said([&] { f.randomly(site::ping, share, refused); }), ContainsSubstring("must be 0 to 1"));
+    }
     f.randomly(site::ping, 0.6, refused);
     CHECK_THAT(said([&] { f.randomly(site::ping, 0.5, refused); }), ContainsSubstring("all shares of the site at 1 or less"));
     CHECK_THAT(said([&] { f.nth(site::ping, 0, refused); }), ContainsSubstring("faults.nth(n) = 0: must be 1 to 1000000"));
@@ -532,7 +550,8 @@ struct own_errors : least {
 TEST_CASE("an injected class survives a driver that classifies for itself, and its own errors keep theirs") {
     faults f;
     pool p{faulty{own_errors{}, f}, manual{}, bounded{.max = 1}};
-    f.next(site::open, outcome::fail(error_class::not_ready)).next(site::open, outcome::raise(std::out_of_range{"slots"})).next(site::open, outcome::throw_int());
+    f.next(site::open, outcome::fail(error_class::not_ready)).next(site::open, outcome::raise(std::out_of_range{"slots"}));
+    f.nth(site::open, 3, outcome::throw_int());
     for (const error_class kind : {error_class::not_ready, error_class::server_full, error_class::other}) {
         failure why;
         CHECK_FALSE(p.acquire(timeout{1s}, why));
@@ -601,7 +620,12 @@ TEST_CASE("a lease that its user marks lost is closed when it comes back, and th
     CHECK(p.acquire());
     CHECK(b.s.calls(site::ping) == pings + 1);
 
-    CHECK_THROWS_AS(p.with([&](auto& c) { p.driver().execute(c, "select 1", never), b.f.lose(c), p.driver().execute(c, "select 2", never); }), injected_error);
+    const auto work = [&](auto& c) {
+        p.driver().execute(c, "select 1", never);
+        b.f.lose(c);
+        p.driver().execute(c, "select 2", never);
+    };
+    CHECK_THROWS_AS(p.with(work), injected_error);
     (void)p.maintain();
     CHECK(gauges_of(p) == gauges{});
 }
