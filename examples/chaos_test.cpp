@@ -34,7 +34,8 @@ int count_sold(cenote::any_pool auto& db) {
 int main() {
     faults f; // a handle: the pool takes the driver, this says what goes wrong in it
     cenote::pool db{faulty{cenote::sqlite{"chaos_test.db"}, f}, cenote::bounded{.max = 1}, cenote::pre_ping{300ms},
-                    cenote::at_return{cenote::reset_if_dirty{}}, cenote::connect_timeout{300ms}, cenote::backoff{.first = 1ms}, cenote::counters{}};
+                    cenote::at_return{cenote::reset_if_dirty{}}, cenote::connect_timeout{300ms}, cenote::backoff{.first = 1ms},
+                    cenote::counters{}};
 
     std::cout << "refused twice, then fine\n";
     f.next(site::open, outcome::fail(error_class::refused, "nobody listens"), 2);

@@ -112,7 +112,9 @@ public:
             std::error_code why;
             do all.push_back(p.acquire(timeout{patience}, why));
             while (all.back() && all.size() < max);
-            return static_cast<bool>(all.back());
+            if (!all.back()) return false;
+            CHECK(gauges_of(p) == gauges{.used = max});
+            return true;
         }));
         check_capacity(p, max);
         const gauges g = gauges_of(p);
@@ -145,7 +147,8 @@ bool use(auto&& lease) {
 TEST_CASE("whatever connect, validate, reset, hook and close do, the thread that does it all gets what it should and loses no permit") {
     each_combination([](const combination& c) {
         world w{c, 2};
-        pool p{w.driver(), manual{}, bounded{.max = 2}, pre_ping{}, at_return{reset_always{}}, connect_timeout{15s}, w.hook(), w.end_hook()};
+        pool p{w.driver(), manual{}, bounded{.max = 2}, pre_ping{}, at_return{reset_always{}}, connect_timeout{15s}, w.hook(),
+               w.end_hook()};
         { auto one_is_idle = p.acquire(); }
         w.begin();
 
@@ -191,10 +194,11 @@ TEST_CASE("whatever connect, validate, reset, hook and close do, the thread that
     });
 }
 
-TEST_CASE("whatever connect, validate, reset, hook and close do in the background, those who wait and those who are cancelled lose no permit") {
+TEST_CASE("whatever they do in the background, those who wait and those who are cancelled lose no permit") {
     each_combination([](const combination& c) {
         world w{c, 2};
-        pool p{w.driver(), bounded{.max = 2}, pre_ping{}, backoff{.first = 1us, .max = 10us, .attempts = 2}, no_breaker{}, w.hook(), w.end_hook()};
+        pool p{w.driver(), bounded{.max = 2}, pre_ping{}, backoff{.first = 1us, .max = 10us, .attempts = 2}, no_breaker{}, w.hook(),
+               w.end_hook()};
         CHECK(use(p.acquire(timeout{patience}))); // its clean-up is under way
         w.begin();
 

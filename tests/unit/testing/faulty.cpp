@@ -14,8 +14,11 @@
 
 #include <array>
 #include <atomic>
+#include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -78,8 +81,11 @@ constexpr bool same_for_each(std::index_sequence<I...>) {
 static_assert(same_for_each(std::make_index_sequence<12>{}), "each refinement alone, and all but each");
 
 static_assert(std::is_base_of_v<sqlite::connection, faulty<sqlite>::connection>);
-static_assert(std::is_nothrow_move_constructible_v<faulty<sqlite>::connection> && !std::is_copy_constructible_v<faulty<sqlite>::connection>);
-static_assert(std::is_same_v<decltype(std::declval<faulty<sqlite>&>().native_handle(std::declval<faulty<sqlite>::connection&>())), sqlite3*>);
+static_assert(std::is_nothrow_move_constructible_v<faulty<sqlite>::connection>);
+static_assert(!std::is_copy_constructible_v<faulty<sqlite>::connection>);
+static_assert(requires(faulty<sqlite>& d, faulty<sqlite>::connection& c) {
+    { d.native_handle(c) } -> std::same_as<sqlite3*>;
+});
 static_assert(!std::is_constructible_v<faults, manual_clock&&>, "the clock must live");
 
 // ── what the tests have in common ────────────────────────────────────────────────────────────────────────────────────────
@@ -137,15 +143,15 @@ TEST_CASE("without faults a wrapped driver passes the conformance check as well 
 TEST_CASE("a wrapped SQLite driver passes the conformance check") {
     using connection = faulty<sqlite>::connection;
     std::vector<std::unique_ptr<sqlite3_stmt, decltype([](sqlite3_stmt* q) { sqlite3_finalize(q); })>> forgotten; // after their connections
+    const auto begin = [](connection& c) { (void)sqlite3_exec(c.handle(), "begin immediate", nullptr, nullptr, nullptr); };
+    const auto leave_busy = [&](connection& c) {
+        sqlite3_stmt* q = nullptr;
+        (void)sqlite3_prepare_v2(c.handle(), "values (1), (2)", -1, &q, nullptr);
+        forgotten.emplace_back(q);
+        (void)sqlite3_step(q);
+    };
     const auto report = check_driver(faulty{sqlite{"file:faulty-conformance?mode=memory&cache=shared"}},
-                                     {.begin = [](connection& c) { (void)sqlite3_exec(c.handle(), "begin immediate", nullptr, nullptr, nullptr); },
-                                      .leave_busy =
-                                          [&](connection& c) {
-                                              sqlite3_stmt* q = nullptr;
-                                              (void)sqlite3_prepare_v2(c.handle(), "values (1), (2)", -1, &q, nullptr);
-                                              forgotten.emplace_back(q);
-                                              (void)sqlite3_step(q);
-                                          }});
+                                     {.begin = begin, .leave_busy = leave_busy});
     INFO(report);
     CHECK(report.ok());
 }
@@ -564,8 +570,9 @@ TEST_CASE("an injected class survives a driver that classifies for itself, and i
 // ── through a pool ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 TEST_CASE("a pool loses no slot to any fault at any site, and says what it was") {
-    const auto kinds = {outcome::fail(error_class::auth), outcome::fail(error_class::disconnected), outcome::throw_int(), outcome::until_deadline(),
-                        outcome::ok().after(1s), outcome::ok().then_lost(), outcome::fail(error_class::timeout).after(1ms).then_lost()};
+    const auto kinds = {outcome::fail(error_class::auth), outcome::fail(error_class::disconnected), outcome::throw_int(),
+                        outcome::until_deadline(),        outcome::ok().after(1s),                  outcome::ok().then_lost(),
+                        outcome::fail(error_class::timeout).after(1ms).then_lost()};
     for (const site s : {site::open, site::ping, site::reset}) {
         for (const auto& kind : kinds) {
             INFO(to_string(s));
