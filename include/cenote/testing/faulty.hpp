@@ -239,7 +239,7 @@ public:
     void stop() noexcept {
         const std::lock_guard lock{s_->m};
         s_->stopped.store(true, std::memory_order_relaxed);
-        ++s_->stops;
+        s_->stops.fetch_add(1, std::memory_order_relaxed);
         s_->changed.notify_all();
     }
     void start() noexcept { s_->stopped.store(false, std::memory_order_relaxed); }
@@ -284,7 +284,7 @@ public:
     /// Waits until `s` was called `n` times in all; false if that did not happen in time.
     [[nodiscard]] bool await(site s, std::size_t n, timeout t = std::chrono::seconds{10}) const {
         const deadline by = deadline::in(t);
-        while (counts(s).calls < n) {
+        while (plan_of(s).calls.load(std::memory_order_acquire) < n) {
             if (by.expired()) return false;
             std::this_thread::sleep_for(std::chrono::microseconds{200});
         }
@@ -323,13 +323,12 @@ private:
         }
     };
     struct state {
-        mutable std::mutex m; // guards the plans' contents, stops
+        mutable std::mutex m; // guards the plans' contents; stops changes under it
         std::condition_variable changed;
         std::array<plan, site_count> plans;
-        std::size_t stops = 0;
         std::atomic<bool> stopped{false};
         std::atomic<std::uint64_t> seed{1};
-        counter generation{1}, opened{0};
+        counter generation{1}, opened{0}, stops{0};
         manual_clock* clock = nullptr;
     };
     enum class waited : unsigned char { to_its_end, too_long, until_stopped };
@@ -371,7 +370,7 @@ private:
     /// What it meets. Counts it, runs the hook, passes the gate.
     [[nodiscard]] told begin(site s, mark& m, deadline by, std::string_view sql) const {
         plan& p = plan_of(s);
-        const std::size_t number = p.calls.fetch_add(1, std::memory_order_relaxed) + 1;
+        const std::size_t number = p.calls.fetch_add(1, std::memory_order_release) + 1; // whoever awaits this call can stop it
         if (s_->stopped.load(std::memory_order_relaxed) || !p.armed.load(std::memory_order_acquire)) return nullptr;
         told o;
         std::shared_ptr<const hook> before;
@@ -404,8 +403,9 @@ private:
         }
         return nullptr;
     }
-    /// Waits out a delay that ends at `end`.
-    [[nodiscard]] waited wait(site s, deadline end, deadline by) const {
+    [[nodiscard]] std::size_t stops() const noexcept { return s_->stops.load(std::memory_order_relaxed); }
+    /// Waits out a delay that ends at `end`, or until there are more stops than there were when the call began.
+    [[nodiscard]] waited wait(site s, deadline end, deadline by, std::size_t stops_before) const {
         const deadline first = has_deadline(s) ? end.sooner(by) : end;
         const waited verdict = first < end || first.is_never() ? waited::too_long : waited::to_its_end;
         if (s_->clock) {
@@ -413,7 +413,7 @@ private:
             return verdict;
         }
         std::unique_lock lock{s_->m};
-        const auto stopped = [&, before = s_->stops] { return s_->stops != before || s_->stopped.load(std::memory_order_relaxed); };
+        const auto stopped = [&] { return stops() != stops_before; };
         if (first.is_never()) {
             s_->changed.wait(lock, stopped);
             return waited::until_stopped;
@@ -432,9 +432,10 @@ private:
         return o;
     }
     [[nodiscard]] told play(site s, mark& m, deadline by = deadline::never(), std::string_view sql = {}) const {
+        const std::size_t before = stops();
         told o = begin(s, m, by, sql);
         if (!o) return nullptr;
-        const waited w = o->delay_ > duration::zero() ? wait(s, deadline::in(o->delay_), by) : waited::to_its_end;
+        const waited w = o->delay_ > duration::zero() ? wait(s, deadline::in(o->delay_), by, before) : waited::to_its_end;
         return conclude(s, m, std::move(o), w);
     }
     /// Lets out what a fault or a hook throws. What is of class `disconnected` takes the session along, as a real one does.
@@ -499,7 +500,7 @@ public:
     bool step() {
         if (!inner_) {
             if (delayed_) {
-                const bool stopped = faults_.s_->stopped.load(std::memory_order_relaxed);
+                const bool stopped = faults_.stops() != stops_before_;
                 if (!stopped && !until().expired()) return false;
                 using waited = faults::waited;
                 finish(stopped ? waited::until_stopped : by_ < end_ ? waited::too_long : waited::to_its_end);
@@ -517,14 +518,15 @@ private:
     template <driver>
     friend class faulty;
 
-    faulty_dialling(D& d, faults f, deadline by) : faults_{std::move(f)}, driver_{&d}, by_{by}, mark_{faults_.fresh_mark()} {
+    faulty_dialling(D& d, faults f, deadline by)
+        : faults_{std::move(f)}, stops_before_{faults_.stops()}, driver_{std::addressof(d)}, by_{by}, mark_{faults_.fresh_mark()} {
         delayed_ = faults_.begin(site::open, mark_, by, {});
         if (!delayed_) return;
         const duration delay = faults::delay_of(*delayed_);
         const bool waits = delay > duration::zero();
         if (waits) end_ = deadline::in(delay);
         if (waits && !faults_.s_->clock) return;
-        finish(waits ? faults_.wait(site::open, end_, by) : faults::waited::to_its_end);
+        finish(waits ? faults_.wait(site::open, end_, by, stops_before_) : faults::waited::to_its_end);
     }
     void finish(faults::waited w) {
         const auto o = faults_.conclude(site::open, mark_, std::exchange(delayed_, nullptr), w);
@@ -532,6 +534,7 @@ private:
     }
 
     faults faults_;
+    std::size_t stops_before_;
     D* driver_;
     deadline by_;
     deadline end_{time_point::min()};

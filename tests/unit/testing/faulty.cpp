@@ -652,6 +652,18 @@ TEST_CASE("faults are switched on and off while a pool runs, and a call that han
     CHECK(good(p.acquire())); // stopped
     CHECK(s.opened() == 1);
     f.clear().start();
+
+    // A stop that is over at once has ended it all the same.
+    f.next(site::ping, outcome::until_deadline());
+    const std::size_t pings = f.counts(site::ping).calls;
+    std::jthread pinging{[&] {
+        auto l = p.acquire();
+        p.driver().ping(*l, deadline::never());
+    }};
+    REQUIRE(f.await(site::ping, pings + 1));
+    f.stop();
+    f.start();
+    pinging.join();
     f.next(site::state, outcome::see(session_state::unknown));
     { auto l = p.acquire(); }
     REQUIRE(becomes(p, {}));
