@@ -7,6 +7,7 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <concepts>
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
@@ -44,6 +45,11 @@ inline constexpr std::size_t site_count = 16;
 /// Whether the driver concept lets a call there throw.
 [[nodiscard]] constexpr bool may_throw(site s) noexcept {
     return s != site::close && s != site::peek && s != site::state && s != site::sever && !is_start(s);
+}
+
+/// Whether a call there opens the connection or sends something on it, so that it may be the one after which the connection is lost.
+[[nodiscard]] constexpr bool talks(site s) noexcept {
+    return s != site::interrupter && s != site::cancel && (may_throw(s) || is_start(s));
 }
 
 /// One call of the driver, as a hook sees it.
@@ -116,6 +122,11 @@ public:
     [[nodiscard]] static outcome throw_std(const std::string& text = "scripted exception") { return throwing([=] { return std::runtime_error{text}; }); }
     /// Throws an int: something that is not a std::exception.
     [[nodiscard]] static outcome throw_int(int v = 42) { return throwing([=] { return v; }); }
+    /// Throws a copy of `e`, of whatever type: what a driver of your own throws.
+    template <std::copy_constructible E>
+    [[nodiscard]] static outcome raise(E e) {
+        return throwing([e = std::move(e)] { return e; });
+    }
     /// What `peek` answers.
     [[nodiscard]] static outcome see(liveness v) {
         outcome o{kind::liveness};
@@ -151,9 +162,16 @@ public:
         o.door_ = g.door_;
         return o;
     }
+    /// The same, and when the call is over, in whatever way, the session is lost.
+    [[nodiscard]] outcome then_lost() const {
+        outcome o{*this};
+        o.loses_ = true;
+        return o;
+    }
 
 private:
     friend class script;
+    friend class faults;
     enum class kind : unsigned char { own, thrown, liveness, state, role, refusal };
 
     explicit outcome(kind k = kind::own) noexcept : kind_{k} {}
@@ -167,6 +185,7 @@ private:
     }
 
     [[nodiscard]] bool fits(site s) const noexcept {
+        if (loses_ && !talks(s)) return false;
         switch (kind_) {
         case kind::own: return true;
         case kind::thrown: return may_throw(s);
@@ -185,6 +204,7 @@ private:
     std::function<void()> throw_;
     duration delay_ = duration::zero();
     std::shared_ptr<gate::door> door_;
+    bool loses_ = false;
 };
 
 /// The script of a scripted driver: says what its calls do, counts them, and keeps a list of what the pool did wrong.
@@ -317,6 +337,7 @@ private:
     friend class scripted_connection;
     friend class scripted_token;
     friend class scripted_base;
+    friend class faults;
 
     struct plan {
         std::deque<std::shared_ptr<const outcome>> queue;
@@ -426,8 +447,13 @@ private:
         if (before) run(*before, call{s, id, number, by, sql});
         if (!o) return nullptr;
         if (o->door_) o->door_->pass();
-        if (o->delay_ > duration::zero()) delay(s, o->delay_, by);
-        if (o->throw_) o->throw_();
+        try {
+            if (o->delay_ > duration::zero()) delay(s, o->delay_, by);
+            if (o->throw_) o->throw_();
+        } catch (...) {
+            if (o->loses_) script{*this}.lose(id); // by another handle, this one is const
+            throw;
+        }
         return o;
     }
 
@@ -461,6 +487,7 @@ private:
     static server_role answer(const std::shared_ptr<const outcome>& o, server_role own) noexcept {
         return o && o->kind_ == outcome::kind::role ? o->role_ : own;
     }
+    static bool loses(const std::shared_ptr<const outcome>& o) noexcept { return o && o->loses_; }
     static bool refused(const std::shared_ptr<const outcome>& o) noexcept { return o && o->kind_ == outcome::kind::refusal; }
 
     std::shared_ptr<state> s_;

@@ -186,8 +186,9 @@ protected:
     [[nodiscard]] connection do_open(deadline by) const {
         script_.arrive();
         try {
-            (void)script_.play(site::open, 0, by);
+            const auto played = script_.play(site::open, 0, by);
             auto fresh = std::make_unique<script::session>();
+            fresh->lost.store(script::loses(played), std::memory_order_relaxed);
             script_.enlist(*fresh);
             return connection{script_, std::move(fresh)};
         } catch (...) {
@@ -248,7 +249,9 @@ protected:
 
     [[nodiscard]] bool do_start(site s, connection& c, std::string_view sql = {}) const noexcept {
         const visit v = c.enter(to_string(s));
-        if (script::refused(script_.play(s, c.id(), deadline::never(), sql))) return false;
+        const auto played = script_.play(s, c.id(), deadline::never(), sql);
+        if (v.ok() && script::loses(played)) c.s_->lost.store(true, std::memory_order_relaxed);
+        if (script::refused(played)) return false;
         if (!v.ok()) return true;
         try {
             c.s_->sql = sql;
@@ -302,6 +305,7 @@ private:
             throw;
         }
         if (c.lost()) throw driver_error{error_class::disconnected, "scripted session " + std::to_string(c.id()) + " is lost"};
+        if (c.s_ && script::loses(played)) c.s_->lost.store(true, std::memory_order_relaxed);
         return played;
     }
     static void refuse_if_busy(const connection& c) {
