@@ -147,9 +147,9 @@ public:
             const auto [kind, body] = hear_message();
             REQUIRE(kind != '-');
             REQUIRE(kind != 'E');
-            const auto at = [&body = body](std::size_t i) {
+            const auto at = [&words = body](std::size_t i) {
                 std::uint32_t n = 0;
-                for (std::size_t k = 0; k < 4; ++k) n = n << 8 | static_cast<unsigned char>(body[i + k]);
+                for (std::size_t k = 0; k < 4; ++k) n = n << 8 | static_cast<unsigned char>(words[i + k]);
                 return n;
             };
             if (kind == 'S') parameters += body.substr(0, body.find('\0')) + "=" + body.substr(body.find('\0') + 1, body.size() - body.find('\0') - 2) + ";";
