@@ -361,7 +361,7 @@ struct fault {
 /// What a server says instead of an answer, after which nothing it says can be trusted.
 std::vector<fault> faults() {
     const pg_reply row = pg_reply::row({"value"});
-    const std::string wrong_count{"\0\3\0\0\0\1x", 7}; // three columns, where one was announced
+    const std::string one_column = std::string{"\0\1a\0", 4} + std::string(18, '\0'), wrong_count{"\0\3\0\0\0\1x", 7};
     return {
         {"garbage", pg_reply::garbage().then(pg_reply::silence())},
         {"other garbage", pg_reply::garbage(5000, 7).then(pg_reply::silence())},
@@ -373,7 +373,7 @@ std::vector<fault> faults() {
         {"a parameter of 2 GB", pg_reply::length_bomb('S')},
         {"a length of zero", pg_reply::length_bomb('C', 0)},
         {"a row without columns", pg_reply::message('D', std::string{"\0\1\0\0\0\1x", 7}).then(pg_reply::silence())},
-        {"a row that is too long", row.stall(33).then(pg_reply::message('D', wrong_count))},
+        {"a row that is too long", pg_reply::message('T', one_column).then(pg_reply::message('D', wrong_count)).then(pg_reply::silence())},
         {"no ReadyForQuery", row.unready()},
         {"silence", pg_reply::silence()},
         {"silence in a row", row.stall(40)},

@@ -368,6 +368,23 @@ TEST_CASE("the extended protocol is answered message by message") {
         c.say(run_extended("rollback") + run_extended("discard all") + end_of_batch);
         CHECK(c.answer() == "12nC[ROLLBACK]12nE(25001)ZI");
     }
+    SECTION("nothing is sent before Sync, Flush or an error") {
+        c.say(run_extended("select 1"));
+        CHECK(c.next() == "(nothing)");
+        c.say(flush);
+        for (const char kind : {'1', '2', 'T', 'D', 'C'}) CHECK(c.hear_message().kind == kind);
+        CHECK(c.next() == "(nothing)");
+        c.say(run_extended("select 2") + bind("none"));
+        for (const char kind : {'1', '2', 'T', 'C', 'E'}) CHECK(c.hear_message().kind == kind);
+        c.say(end_of_batch);
+        CHECK(c.answer() == "ZI");
+        std::string many; // nor when it is too much to be held
+        for (int i = 0; i < 500; ++i) many += run_extended("select 1");
+        c.say(many);
+        for (int i = 0; i < 5 * 100; ++i) REQUIRE(c.hear_message().kind == "12TDC"[i % 5]);
+        c.say(end_of_batch);
+        CHECK(c.answer().ends_with("12TDC[SELECT 1]ZI"));
+    }
     SECTION("what is not there cannot be bound, described or run") {
         c.say(bind("none") + execute + end_of_batch + execute + end_of_batch + describe('S', "none") + end_of_batch + flush);
         CHECK(c.answer() == "E(26000)ZI");
