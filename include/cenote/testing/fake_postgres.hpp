@@ -17,6 +17,7 @@
 #include <exception>
 #include <functional>
 #include <future>
+#include <iterator>
 #include <limits>
 #include <list>
 #include <map>
@@ -286,7 +287,9 @@ public:
     /// What the server says by itself.
     [[nodiscard]] static pg_reply ok() { return pg_reply{part{.what = kind::own}}; }
     /// One row, of columns that have no name.
-    [[nodiscard]] static pg_reply row(const std::vector<value>& values) { return rows(std::vector<std::string>(values.size(), "?column?"), {values}); }
+    [[nodiscard]] static pg_reply row(const std::vector<value>& values) {
+        return rows(std::vector<std::string>(values.size(), "?column?"), {values});
+    }
     /// A result with its columns, all of type text.
     ///
     /// Range    each row as long as there are columns, else std::invalid_argument.
@@ -295,7 +298,8 @@ public:
         pg_reply r{part{.what = kind::columns, .text = detail::pg_wire::columns(columns)}};
         for (const auto& row : rows) {
             if (row.size() != columns.size()) {
-                cenote::detail::bad_value("pg_reply.rows.row.size", row.size(), "must be that of pg_reply.rows.columns, which is " + std::to_string(columns.size()));
+                cenote::detail::bad_value("pg_reply.rows.row.size", row.size(),
+                                          "must be that of pg_reply.rows.columns, which is " + std::to_string(columns.size()));
             }
             std::string body = detail::pg_wire::number(static_cast<std::uint32_t>(row.size()), 2);
             for (const value& v : row) {
@@ -520,7 +524,7 @@ private:
 ///
 /// By itself it lets everybody in, answers queries with an empty result and everything else with its command tag, and knows transactions:
 /// BEGIN, COMMIT, ROLLBACK and savepoints, that an error fails them, and what may not be run in one. It serves simple and extended queries,
-/// prepared statements and pipelines, to libpq and to any other client of protocol 3.
+/// prepared statements and pipelines, whose answers it holds back until Sync or Flush, to libpq and to any other client of protocol 3.
 ///
 /// Shape    `fake_postgres server;` then connect to `server.conninfo()`, or to 127.0.0.1 and `server.port()`.
 ///          `server.answer("select 1", pg_reply::row({"1"}));`
@@ -569,8 +573,8 @@ public:
     void always(pg_stage s, const pg_reply& r) {
         always(s, [r](const pg_call&) { return r; });
     }
-    /// The same, decided each time. The handler is called on the server's thread, which has nothing else to do it on: it must not wait. What it
-    /// throws becomes an error XX000.
+    /// The same, decided each time. The handler is called on the server's only thread: it must not wait. What it throws becomes an error
+    /// XX000.
     void always(pg_stage s, handler h) {
         ask([this, s, h = std::move(h)] { plan_of(s).otherwise = h; });
     }
@@ -582,8 +586,8 @@ public:
     void require_password(std::string password) {
         ask([this, p = std::move(password)] { password_ = p; });
     }
-    /// What sessions are told of the server: new ones as they begin, open ones with their next ReadyForQuery, as PostgreSQL does it. Nothing:
-    /// new ones are not told.
+    /// What sessions are told of the server: new ones as they begin, open ones with their next ReadyForQuery, as PostgreSQL does it.
+    /// Nothing: new ones are not told.
     ///
     /// Default  what a primary of version 16 tells.
     void parameter(const std::string& name, const std::optional<std::string>& now) {
@@ -648,7 +652,9 @@ public:
     // What has happened.
 
     /// How often a stage was come to: connections accepted, statements seen and so on.
-    [[nodiscard]] std::size_t calls(pg_stage s) const noexcept { return calls_[static_cast<std::size_t>(s)].load(std::memory_order_acquire); }
+    [[nodiscard]] std::size_t calls(pg_stage s) const noexcept {
+        return calls_[static_cast<std::size_t>(s)].load(std::memory_order_acquire);
+    }
     /// Connections that are open now, as far as the server knows; all count, also those that ask for a cancel.
     [[nodiscard]] std::size_t open_now() const noexcept { return open_.load(std::memory_order_acquire); }
     /// The statements that have come, oldest first; the last 4096 of them.
@@ -771,7 +777,7 @@ private:
         const char byte = 0;
         while (::write(waker_.get(), &byte, 1) < 0 && errno == EINTR) {} // a full pipe wakes as well
     }
-    /// Runs `f` on the server's thread, which owns all but what the mutex guards, and waits until it has run; a handler cannot wait for that.
+    /// Runs `f` on the server's thread, which owns all but what the mutex guards, and waits until it has run, unless a handler asks.
     void ask(std::function<void()> f) {
         std::packaged_task<void()> task{[this, f = std::move(f)] {
             f();
@@ -1197,7 +1203,7 @@ private:
         case 'C': return close(p, body);
         case 'H': return;                               // what was held back goes out now
         case 'd': case 'c': case 'f': case 'p': return; // the rest of a COPY or of an authentication that has failed
-        default: return refuse(p, "08P01", std::string{"invalid frontend message type "} + std::to_string(static_cast<unsigned char>(kind)));
+        default: return refuse(p, "08P01", "invalid frontend message type " + std::to_string(static_cast<unsigned char>(kind)));
         }
     }
     void query(peer& p, std::string_view body) {
@@ -1280,7 +1286,10 @@ private:
         const std::string name = wire::take_text(body).value_or("");
         auto& all = statement ? p.statements : p.portals;
         const auto found = all.find(name);
-        if (found == all.end()) return skip(p, statement ? "26000" : "34000", (statement ? "prepared statement \"" : "portal \"") + name + "\" does not exist");
+        if (found == all.end()) {
+            const std::string what = statement ? "prepared statement \"" : "portal \"";
+            return skip(p, statement ? "26000" : "34000", what + name + "\" does not exist");
+        }
         prepared& what = found->second;
         if (!what.reply) what.reply = choose(p, what.sql);
         if (statement) {

@@ -423,6 +423,7 @@ TEST_CASE("case-A17: a connection whose server babbles, breaks off or falls sile
     server.answer("select 1", pg_reply::row({"1"}));
     postgres d{server.conninfo()};
     constexpr auto patience = 800ms, clean_up = 30ms;
+    const auto conninfo = server.conninfo();
     const auto expect = [&](auto&& db, bool dirty) {
         for (const auto& [name, reply] : faults()) {
             INFO(name);
@@ -446,17 +447,16 @@ TEST_CASE("case-A17: a connection whose server babbles, breaks off or falls sile
         expect_clean_end(db, server);
     };
     SECTION("rolled back, then") {
-        expect(cenote::pool{postgres{server.conninfo()}, bounded{.max = 1}, manual{}, cenote::deferred{cenote::reset_if_dirty{}, clean_up}, counters{}},
-               true);
+        expect(cenote::pool{postgres{conninfo}, bounded{.max = 1}, manual{}, cenote::deferred{cenote::reset_if_dirty{}, clean_up}, counters{}}, true);
     }
     SECTION("reset, in the background") {
-        expect(cenote::pool{postgres{server.conninfo()}, bounded{.max = 1}, cenote::background{cenote::reset_always{}, clean_up}, counters{}}, false);
+        expect(cenote::pool{postgres{conninfo}, bounded{.max = 1}, cenote::background{cenote::reset_always{}, clean_up}, counters{}}, false);
     }
     SECTION("reset, then") {
-        expect(cenote::pool{postgres{server.conninfo()}, bounded{.max = 1}, cenote::deferred{cenote::reset_always{}, clean_up}, counters{}}, true);
+        expect(cenote::pool{postgres{conninfo}, bounded{.max = 1}, cenote::deferred{cenote::reset_always{}, clean_up}, counters{}}, true);
     }
     SECTION("pinged") {
-        expect(cenote::pool{postgres{server.conninfo()}, bounded{.max = 1}, manual{}, cenote::pre_ping{}, cenote::no_reset{}, counters{}}, false);
+        expect(cenote::pool{postgres{conninfo}, bounded{.max = 1}, manual{}, cenote::pre_ping{}, cenote::no_reset{}, counters{}}, false);
     }
 }
 
@@ -477,7 +477,8 @@ TEST_CASE("case-A17: whatever is in a message, the next user gets a connection t
             for (char& c : body) c = static_cast<char>(i % 2 == 0 ? random() : random() % 3);
             { // what follows comes in the same piece: else it could be in time to be taken for the answer to something else
                 auto lease = db.acquire(for_ever);
-                server.next(pg_stage::query, pg_reply::bytes(message(kind, body) + message('C', std::string{"SELECT 0\0", 9}) + message('Z', "I")).unready());
+                const std::string all = message(kind, body) + message('C', std::string{"SELECT 0\0", 9}) + message('Z', "I");
+                server.next(pg_stage::query, pg_reply::bytes(all).unready());
                 (void)tried(d, *lease, "select 2", deadline::in(20ms));
             }
             server.clear(pg_stage::query);
