@@ -405,6 +405,7 @@ TEST_CASE("case-A17: a connection whose server babbles, breaks off or falls sile
                 const auto e = tried(d, *lease, "select 1", deadline::in(30ms));
                 REQUIRE(e);
                 CHECK((e->kind() == error_class::disconnected || e->kind() == error_class::timeout || e->kind() == error_class::other));
+                server.clear(pg_stage::query);
             }
             auto lease = db.acquire(for_ever);
             CHECK(PQbackendPID(lease.native_handle()) != process);
