@@ -203,7 +203,7 @@ private:
     [[nodiscard]] bool start(connection& c, Send send) const noexcept;
     [[nodiscard]] static std::string terminated(std::string_view text);
     static void read_answers(session& s, std::string_view doing, deadline by);
-    static void read_pipeline(session& s, std::string_view doing, deadline by);
+    static void read_pipeline(session& s, std::span<const std::string_view> tags, std::string_view doing, deadline by);
 
     options options_;
     std::shared_ptr<const drivers::pg::blueprint> plan_;
@@ -330,7 +330,8 @@ inline postgres::session& postgres::usable(connection& c, std::string_view doing
 
 inline void postgres::ping(connection& c, deadline by) {
     const drivers::errno_kept keep;
-    (void)drivers::pg::round_trip(usable(c, "ping failed"), "ping failed", "", by);
+    session& s = usable(c, "ping failed");
+    drivers::pg::expect(s, drivers::pg::round_trip(s, "ping failed", "", by).get(), "", "ping failed");
 }
 
 inline session_state postgres::state(connection& c) noexcept {
@@ -365,7 +366,8 @@ inline void postgres::rollback(connection& c, deadline by) {
     const drivers::errno_kept keep;
     session& s = usable(c, doing);
     end_work(s, by);
-    if (PQtransactionStatus(s.handle.get()) != PQTRANS_IDLE) (void)drivers::pg::round_trip(s, doing, "rollback", by);
+    if (PQtransactionStatus(s.handle.get()) == PQTRANS_IDLE) return;
+    drivers::pg::expect(s, drivers::pg::round_trip(s, doing, "rollback", by).get(), "ROLLBACK", doing);
 }
 
 /// Sends all of a full reset. Each statement has a sync of its own, as DISCARD ALL fails behind anything else in one transaction.
@@ -376,7 +378,7 @@ inline bool postgres::send_reset(session& s) const noexcept {
     PQuntrace(h);
     PQsetNoticeReceiver(h, &session::receive, &s);
     s.clears = true;
-    const bool open = PQtransactionStatus(h) != PQTRANS_IDLE;
+    const bool open = s.rolls_back = PQtransactionStatus(h) != PQTRANS_IDLE;
     if (!open && plan_->init.empty()) return PQsendQuery(h, "discard all") == 1;
     if (PQenterPipelineMode(h) == 0) return false;
     const auto send = [&](const char* sql) {
@@ -399,12 +401,19 @@ inline bool postgres::send_reset(session& s) const noexcept {
 /// Reads the answers to whatever was started.
 inline void postgres::read_answers(session& s, std::string_view doing, deadline by) {
     drivers::pg::flush(s, doing, by);
-    if (PQpipelineStatus(s.handle.get()) == PQ_PIPELINE_OFF) (void)drivers::pg::finish(s, doing, by);
-    else read_pipeline(s, doing, by);
-    if (!std::exchange(s.clears, false)) return;
+    const bool rolls_back = std::exchange(s.rolls_back, false), clears = std::exchange(s.clears, false);
+    if (PQpipelineStatus(s.handle.get()) == PQ_PIPELINE_OFF) {
+        const drivers::pg::result_owner last = drivers::pg::finish(s, doing, by);
+        if (clears || rolls_back) drivers::pg::expect(s, last.get(), clears ? "DISCARD" : "ROLLBACK", doing);
+    } else {
+        std::initializer_list<std::string_view> both{"ROLLBACK", "DISCARD"};
+        read_pipeline(s, std::span{both}.subspan(rolls_back ? 0 : 1), doing, by);
+    }
+    if (!clears) return;
     while (PGnotify* const n = PQnotifies(s.handle.get())) PQfreemem(n); // of channels that nobody listens to any more
 }
-inline void postgres::read_pipeline(session& s, std::string_view doing, deadline by) {
+/// `tags` are those of the first commands.
+inline void postgres::read_pipeline(session& s, std::span<const std::string_view> tags, std::string_view doing, deadline by) {
     drivers::pg::result_owner bad;
     for (bool between = false; s.syncs_due > 0;) {
         drivers::pg::result_owner r = drivers::pg::next(s, doing, by);
@@ -413,8 +422,16 @@ inline void postgres::read_pipeline(session& s, std::string_view doing, deadline
             continue;
         }
         between = false;
-        if (PQresultStatus(r.get()) == PGRES_PIPELINE_SYNC) --s.syncs_due;
-        else if (drivers::pg::is_error(PQresultStatus(r.get())) && !bad) bad = std::move(r);
+        if (PQresultStatus(r.get()) == PGRES_PIPELINE_SYNC) {
+            --s.syncs_due;
+        } else {
+            const bool failed = drivers::pg::is_error(PQresultStatus(r.get()));
+            if (!tags.empty()) {
+                if (!failed) drivers::pg::expect(s, r.get(), tags.front(), doing);
+                tags = tags.subspan(1);
+            }
+            if (failed && !bad) bad = std::move(r);
+        }
     }
     if (PQexitPipelineMode(s.handle.get()) == 0 || !s.alive()) drivers::pg::fail_broken(s, doing);
     if (bad) drivers::pg::fail(s, bad.get(), doing);
@@ -444,7 +461,8 @@ bool postgres::start(connection& c, Send send) const noexcept {
 }
 inline bool postgres::rollback_start(connection& c) noexcept {
     return start(c, [](session& s) {
-        return PQtransactionStatus(s.handle.get()) == PQTRANS_IDLE || PQsendQuery(s.handle.get(), "rollback") == 1;
+        s.rolls_back = PQtransactionStatus(s.handle.get()) != PQTRANS_IDLE;
+        return !s.rolls_back || PQsendQuery(s.handle.get(), "rollback") == 1;
     });
 }
 inline bool postgres::reset_start(connection& c) noexcept {

@@ -24,6 +24,8 @@
 #include <utility>
 #include <vector>
 
+#include <poll.h>
+
 using namespace std::chrono_literals;
 using cenote::bounded;
 using cenote::close_reason;
@@ -602,4 +604,33 @@ TEST_CASE("case-A17: what a server says to nobody is heard before the connection
     CHECK_FALSE(process_after(pg_reply::garbage(5000)));
     CHECK_FALSE(process_after(pg_reply::length_bomb()));
     expect_sound(db);
+}
+
+TEST_CASE("case-A17: an answer too many is not taken for the next command's") {
+    fake_postgres server;
+    server.answer("select 1", pg_reply::row({"1"}));
+    postgres d{server.conninfo()};
+    const auto right_after = [&](auto&& db, const std::string& left_behind) {
+        {
+            auto lease = db.acquire(for_ever);
+            (void)d.execute(*lease, left_behind, {}, deadline::in(5s));
+            server.say(pg_reply::row({"stale"}).then(pg_reply::message('Z', "I")));
+            pollfd said{PQsocket(lease.native_handle()), POLLIN, 0};
+            REQUIRE(::poll(&said, 1, 20'000) == 1); // it lies there when the clean-up begins
+        }
+        for (int i = 0; i < 2; ++i) CHECK(asked(d, *db.acquire(for_ever), "select 1") == "1");
+        CHECK(db.stats().closed == 1);
+    };
+    const auto pool_of = [&](auto... policies) {
+        return cenote::pool{postgres{server.conninfo()}, bounded{.max = 1}, manual{}, cenote::no_validation{}, counters{}, policies...};
+    };
+    SECTION("deferred reset_always") { right_after(pool_of(cenote::deferred{cenote::reset_always{}}), "select 1"); }
+    SECTION("deferred reset_always, transaction open") { right_after(pool_of(cenote::deferred{cenote::reset_always{}}), "begin"); }
+    SECTION("deferred reset_if_dirty, transaction open") { right_after(pool_of(cenote::deferred{cenote::reset_if_dirty{}}), "begin"); }
+    SECTION("reset_always at once") { right_after(pool_of(cenote::at_return{cenote::reset_always{}}), "select 1"); }
+    SECTION("reset_always at once, transaction open") { right_after(pool_of(cenote::at_return{cenote::reset_always{}}), "begin"); }
+    SECTION("reset_if_dirty at once, transaction open") { right_after(pool_of(cenote::at_return{cenote::reset_if_dirty{}}), "begin"); }
+    SECTION("a ping") {
+        right_after(cenote::pool{postgres{server.conninfo()}, bounded{.max = 1}, manual{}, cenote::pre_ping{}, cenote::no_reset{}, counters{}}, "select 1");
+    }
 }

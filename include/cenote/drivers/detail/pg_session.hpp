@@ -113,6 +113,7 @@ struct session {
     std::string last_word, last_text; ///< SQLSTATE and text of what the server said when it ended the session
     int syncs_due = 0;                ///< of a reset that was started in pipeline mode
     bool clears = false;              ///< a full reset was started: what libpq has kept for the last user goes with its answer
+    bool rolls_back = false;          ///< a rollback was started, alone or before that
     bool broken = false;              ///< a call was given up half-way: what comes next cannot be told from its answer
 };
 
@@ -278,6 +279,17 @@ inline result_owner finish(session& s, std::string_view doing, deadline by) {
     if (bad) fail(s, bad.get(), doing);
     if (!s.alive()) fail_broken(s, doing);
     return last;
+}
+
+/// Whether this is the answer to the command that has the tag; empty: to an empty command.
+[[nodiscard]] inline bool answers(PGresult* r, std::string_view tag) noexcept {
+    return tag.empty() ? PQresultStatus(r) == PGRES_EMPTY_QUERY : std::string_view{PQcmdStatus(r)}.starts_with(tag);
+}
+/// With one answer too many in the socket, which a pooler in between may leave, each that follows would be taken for the next command's.
+inline void expect(session& s, PGresult* r, std::string_view tag, std::string_view doing) {
+    if (r != nullptr && answers(r, tag)) return;
+    s.broken = true;
+    fail(error_class::disconnected, doing, "the server answers another command");
 }
 
 /// One command and its answer.
