@@ -51,7 +51,7 @@ public:
         if (const char* from_environment = std::getenv("PGPASSWORD")) secrets_.add(from_environment);
         if (!conninfo.empty()) parse(conninfo);
         for (const auto& [key, value] : named) {
-            if (!knows(key)) reject("options.parameters", std::string{"'"} + key.c_str() + "'", "is no keyword of this libpq; see PQconninfoParse");
+            if (!knows(key)) reject("options.parameters", std::string{"'"} + secrets_.scrubbed(key).c_str() + "'", "is no keyword of this libpq; see PQconninfoParse");
             if (value.find('\0') != value.npos) reject("options.parameters", "'" + key + "'", "its value contains a zero byte, where libpq would stop");
             set(key, value);
         }
@@ -229,7 +229,7 @@ private:
                                ports.empty() ? std::string{} : ports[ports.size() == 1 ? 0 : i]});
         }
         for (const std::string& one : ports) {
-            if (!is_port(one)) reject("options.port", "'" + one + "'", "must be a number of 1 … 65535");
+            if (!is_port(one)) reject("options.port", "'" + std::string{port} + "'", "must be a number of 1 … 65535, or several with commas between");
         }
         if (const std::string_view limit = find("connect_timeout"); !limit.empty()) {
             const auto [end, fault] = std::from_chars(limit.data(), limit.data() + limit.size(), connect_timeout_);
