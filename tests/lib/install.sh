@@ -39,6 +39,10 @@ has_sqlite() { has_header sqlite3.h; }
 has_sanitizers() { # clang's are a package of their own
     "$(first_compiler 19 "${clang_names[@]}")" -x c++ -fsanitize=thread -o /dev/null - <<<'int main() {}' >/dev/null 2>&1
 }
+has_fuzzer() { # libFuzzer comes with them
+    "$(first_compiler 19 "${clang_names[@]}")" -x c++ -fsanitize=fuzzer,address -o /dev/null - \
+        <<<'extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, decltype(sizeof 0)) { return 0; }' >/dev/null 2>&1
+}
 has_pkg_config() { have pkg-config; }
 has_libpq() { has_pkg_config && pkg-config --exists libpq; }
 has_mysql_client() { mysql_client >/dev/null; }

@@ -288,7 +288,7 @@ inline postgres::options postgres::checked(options o) {
     detail::require_not_negative("postgres.options.drain_time", o.drain_time);
     for (const std::string& sql : o.init) {
         if (sql.empty() || sql.find('\0') != sql.npos) {
-            drivers::pg::refuse("options.init", "'" + sql.substr(0, sql.find('\0')) + "'", "must be statements, not empty and without a zero byte");
+            drivers::pg::refuse("options.init", sql.empty() ? "''" : "a text with a zero byte", "must be statements, not empty and without a zero byte");
         }
     }
     return o;

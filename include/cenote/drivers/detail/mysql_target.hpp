@@ -58,7 +58,9 @@ struct target {
     [[noreturn]] void fail(MYSQL* m, std::string_view doing) const {
         const unsigned code = mysql_errno(m);
         if (code == 0) fail(error_class::disconnected, doing, "the client library failed without a reason");
-        fail(class_of(code), doing, mysql_error(m) + (" (" + std::to_string(code) + ")"), code, mysql_sqlstate(m));
+        secrets own; // where it comes from `credentials`, `hidden` does not have it
+        if (m->passwd != nullptr) own.add(m->passwd);
+        fail(class_of(code), doing, own.scrubbed(mysql_error(m)) + " (" + std::to_string(code) + ")", code, mysql_sqlstate(m));
     }
     [[noreturn]] void fail_to_connect(refusal r) const;
     void check() const;
@@ -68,8 +70,8 @@ struct target {
 
 template <class Options>
 target<Options>::target(Options o) : opt{std::move(o)} {
-    check();
     hidden.add(opt.password);
+    check();
     if (!opt.user.empty()) name = opt.user + "@";
     name += local() ? opt.socket : opt.host.find(':') == std::string::npos ? opt.host : "[" + opt.host + "]";
     if (!local()) name += ":" + std::to_string(opt.port);
@@ -92,8 +94,9 @@ target<Options>::target(Options o) : opt{std::move(o)} {
 
 template <class Options>
 void target<Options>::check() const {
-    const auto refuse = [](std::string_view field, std::string_view value, std::string_view rule) {
-        throw std::invalid_argument{"cenote: mysql.options." + std::string{field} + " = " + std::string{value} + ": " + std::string{rule}};
+    const auto refuse = [this](std::string_view field, std::string_view value, std::string_view rule) {
+        // Without the password, which may have got into the wrong field as well.
+        throw std::invalid_argument{"cenote: mysql.options." + std::string{field} + " = " + hidden.scrubbed(std::string{value}) + ": " + std::string{rule}};
     };
     const auto quoted = [](const std::string& s) { return "'" + s + "'"; };
     const auto any = [](const std::string& s, std::string_view of) { return s.find_first_of(of) != std::string::npos; };

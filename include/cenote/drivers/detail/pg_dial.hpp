@@ -159,7 +159,7 @@ private:
             else if (has("invalid ") || has("could not match") || has("out of memory")) kind = error_class::other; // settings
             else kind = reached_ ? error_class::disconnected : error_class::refused;
         }
-        note(kind, tidied(said), code);
+        note(kind, tidied(without_secrets(std::string{said})), code); // before it, as a secret with blanks would be tidied as well
     }
 
     /// "FATAL:  28P01: password …": the words before it may be in any language, the form is fixed.
@@ -189,15 +189,15 @@ private:
         return out;
     }
 
+    [[nodiscard]] std::string without_secrets(std::string text) const {
+        if (now_) text = without_password(now_->handle.get(), std::move(text)); // it may come from a file
+        return to_->where.hidden().scrubbed(std::move(text));
+    }
+
     /// Puts a place down as failed.
     void note(error_class kind, std::string text, std::string_view code = {}) {
         if (kind == error_class::server_full) text.insert(0, "too many connections: ");
-        if (now_) {
-            secrets own;
-            if (const char* used = PQpass(now_->handle.get())) own.add(used); // it may come from a file
-            text = own.scrubbed(std::move(text));
-        }
-        text = to_->where.hidden().scrubbed(std::move(text));
+        text = without_secrets(std::move(text));
         // One that a later attempt could succeed with decides what becomes of the whole.
         if (!kind_ || (is_retryable(kind) && !is_retryable(*kind_))) {
             kind_ = kind;

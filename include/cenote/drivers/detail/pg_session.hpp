@@ -117,6 +117,13 @@ struct session {
     bool broken = false;              ///< a call was given up half-way: what comes next cannot be told from its answer
 };
 
+/// A text without the password that the connection was made with, wherever it came from.
+[[nodiscard]] inline std::string without_password(const PGconn* c, std::string text) {
+    secrets own;
+    if (const char* const used = PQpass(c)) own.add(used);
+    return own.scrubbed(std::move(text));
+}
+
 /// libpq's texts have several lines, indented; a log wants one.
 [[nodiscard]] inline std::string one_line(std::string_view text) {
     std::string out;
@@ -139,8 +146,8 @@ struct session {
     if (!s.handle) fail(error_class::disconnected, doing, "the connection is closed");
     if (PQstatus(s.handle.get()) == CONNECTION_OK && s.broken) fail(error_class::disconnected, doing, "an earlier call was given up half-way");
     s.broken = true;
-    if (!s.last_word.empty()) fail(error_class::disconnected, doing, s.last_text, s.last_word);
-    const std::string_view said = PQerrorMessage(s.handle.get());
+    if (!s.last_word.empty()) fail(error_class::disconnected, doing, without_password(s.handle.get(), s.last_text), s.last_word);
+    const std::string said = without_password(s.handle.get(), PQerrorMessage(s.handle.get()));
     fail(error_class::disconnected, doing, said.empty() ? "connection lost" : said);
 }
 
@@ -151,7 +158,8 @@ struct session {
         // libpq adds its own words about the lost connection; the server's come first.
         if (code.empty()) fail_broken(s, doing);
         s.broken = true;
-        fail(class_of(code) == error_class::other ? error_class::disconnected : class_of(code), doing, field(r, PG_DIAG_MESSAGE_PRIMARY), code);
+        fail(class_of(code) == error_class::other ? error_class::disconnected : class_of(code), doing,
+             without_password(s.handle.get(), std::string{field(r, PG_DIAG_MESSAGE_PRIMARY)}), code);
     }
     error_class kind = class_of(code);
     if (code == "0A000" && field(r, PG_DIAG_SOURCE_FUNCTION) == "RevalidateCachedQuery") kind = error_class::stale_plan;
@@ -159,7 +167,7 @@ struct session {
     if (text.empty()) text = PQresultErrorMessage(r);
     if (const std::string_view detail = field(r, PG_DIAG_MESSAGE_DETAIL); !detail.empty()) text.append(" (").append(detail).append(")");
     if (kind == error_class::server_full) text.insert(0, "too many connections: ");
-    fail(kind, doing, text, code);
+    fail(kind, doing, without_password(s.handle.get(), std::move(text)), code);
 }
 
 [[noreturn]] inline void give_up(session& s, std::string_view doing) {

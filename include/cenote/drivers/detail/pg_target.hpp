@@ -47,17 +47,17 @@ public:
     };
 
     target(const std::string& conninfo, const settings& named, const settings& defaults) : known_{keywords()} {
+        for (const auto& [key, value] : named) hide(key, value); // before anything of them is shown
+        if (const char* from_environment = std::getenv("PGPASSWORD")) secrets_.add(from_environment);
         if (!conninfo.empty()) parse(conninfo);
         for (const auto& [key, value] : named) {
-            if (!knows(key)) refuse("options.parameters", std::string{"'"} + key.c_str() + "'", "is no keyword of this libpq; see PQconninfoParse");
-            if (value.find('\0') != value.npos) refuse("options.parameters", "'" + key + "'", "its value contains a zero byte, where libpq would stop");
+            if (!knows(key)) reject("options.parameters", std::string{"'"} + secrets_.scrubbed(key).c_str() + "'", "is no keyword of this libpq; see PQconninfoParse");
+            if (value.find('\0') != value.npos) reject("options.parameters", "'" + key + "'", "its value contains a zero byte, where libpq would stop");
             set(key, value);
         }
         for (const auto& [key, value] : defaults) {
             if (knows(key) && find(key).empty()) set(key, value);
         }
-        for (const char* key : {"password", "sslpassword"}) secrets_.add(std::string{find(key)});
-        if (const char* from_environment = std::getenv("PGPASSWORD")) secrets_.add(from_environment);
         take_environment();
         find_places();
         passes_ = find("target_session_attrs") == "prefer-standby" ? std::vector<std::string>{"standby", "any"} : std::vector<std::string>{""};
@@ -116,7 +116,18 @@ private:
         return out;
     }
     [[nodiscard]] bool knows(std::string_view key) const noexcept { return std::find(known_.begin(), known_.end(), key) != known_.end(); }
+    /// A secret stays one also where a later value takes its place.
+    void hide(std::string_view key, const std::string& value) {
+        for (const std::string_view one : {"password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"}) {
+            if (key == one) secrets_.add(value);
+        }
+    }
+    /// Refuses, without what is a secret elsewhere: values get into the wrong field.
+    [[noreturn]] void reject(std::string_view field, std::string value, std::string_view rule) const {
+        refuse(field, secrets_.scrubbed(std::move(value)), rule);
+    }
     void set(const std::string& key, const std::string& value) {
+        hide(key, value);
         for (auto& [k, v] : settings_) {
             if (k == key) {
                 v = value;
@@ -218,7 +229,7 @@ private:
                                ports.empty() ? std::string{} : ports[ports.size() == 1 ? 0 : i]});
         }
         for (const std::string& one : ports) {
-            if (!is_port(one)) refuse("options.port", "'" + one + "'", "must be a number of 1 … 65535");
+            if (!is_port(one)) reject("options.port", "'" + std::string{port} + "'", "must be a number of 1 … 65535, or several with commas between");
         }
         if (const std::string_view limit = find("connect_timeout"); !limit.empty()) {
             const auto [end, fault] = std::from_chars(limit.data(), limit.data() + limit.size(), connect_timeout_);

@@ -1,6 +1,7 @@
 // Distributed under the Boost Software License, Version 1.0. See LICENSE.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <string>
 #include <string_view>
@@ -16,26 +17,41 @@ namespace cenote::drivers {
 class secrets {
 public:
     void add(std::string secret) {
-        if (!secret.empty()) words_.push_back(std::move(secret));
+        if (!secret.empty() && std::find(words_.begin(), words_.end(), secret) == words_.end()) words_.push_back(std::move(secret));
     }
     [[nodiscard]] bool empty() const noexcept { return words_.empty(); }
 
     [[nodiscard]] std::string scrubbed(std::string text) const {
-        for (const std::string& word : words_) {
-            for (std::size_t at = 0; (at = text.find(word, at)) != text.npos;) {
-                if (word.size() < 6 && !stands_alone(text, at, word.size())) {
-                    ++at;
-                } else {
-                    text.replace(at, word.size(), mask);
-                    at += mask.size();
-                }
-            }
-        }
+        // Again and again, as a mask and what stands beside it can be a secret with asterisks in it. Long ones only, as a mask is shorter.
+        for (bool found = hide(text, 0); found;) found = hide(text, is_long);
         return text;
     }
 
 private:
     static constexpr std::string_view mask = "***";
+    static constexpr std::size_t is_long = 6;
+
+    /// Everything at once, as secrets may overlap each other and themselves: what the one leaves would be the end of the other. True: there
+    /// was something.
+    bool hide(std::string& text, std::size_t least) const {
+        std::vector<bool> covered;
+        for (const std::string& word : words_) {
+            if (word.size() < least) continue;
+            for (std::size_t at = 0, done = 0; (at = text.find(word, at)) != text.npos; ++at) {
+                if (word.size() < is_long && !stands_alone(text, at, word.size())) continue;
+                covered.resize(text.size());
+                for (done = std::max(done, at); done < at + word.size(); ++done) covered[done] = true;
+            }
+        }
+        if (covered.empty()) return false;
+        std::string out;
+        for (std::size_t i = 0; i < text.size(); ++i) {
+            if (!covered[i]) out += text[i];
+            else if (i == 0 || !covered[i - 1]) out += mask;
+        }
+        text = std::move(out);
+        return true;
+    }
 
     [[nodiscard]] static bool stands_alone(std::string_view text, std::size_t at, std::size_t length) noexcept {
         const auto is_letter = [](char c) {
