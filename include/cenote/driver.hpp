@@ -207,7 +207,8 @@ concept can_dial = driver<D> && requires(D& d, deadline by) {
 /// `auto interrupter(c)`: a token through which another thread can interfere while the connection is in use. It owns what it needs,
 /// is movable, stays valid when the connection is closed (then it does nothing, or fails), and is used by one thread at a time.
 ///   `void cancel(token&, deadline)`         asks the server to stop the statement that runs; throws when it could not ask
-///   `void sever(token&, deadline) noexcept` ends the session: a call of its user fails soon, and the server drops it
+///   `void sever(token&, deadline) noexcept` ends the session: a call of its user fails soon, and the server drops it. The deadline is for
+///                                           the server's part; this end is cut at once. May be called again, for the server's sake
 /// Without it a connection in use can only be reported, not ended.
 template <class D>
 concept can_interrupt = driver<D> && requires(D& d, typename D::connection& c, deadline by) {

@@ -444,13 +444,13 @@ public:
             else out.drained = c.drained(d.at());
             if constexpr (core_type::cfg::keeps_tokens) {
                 if (!out.drained) {
-                    const duration grace = c.template get<typename core_type::cfg::cutting>().grace;
-                    const deadline by = deadline::after(grace, core_type::sync::now());
                     const auto leased = static_cast<unsigned>(detail::shell::stats(c).used);
-                    if (const unsigned severed = detail::shell::sever_all(c, by); severed != 0) {
-                        out.cut = std::min(severed, leased);
-                        out.drained = c.drained(by.at());
-                    }
+                    // What the pool itself does with a connection ends as soon as it is cut.
+                    const duration most = c.template get<typename core_type::cfg::cutting>().grace;
+                    const duration grace = leased != 0 ? most : std::min(most, duration{std::chrono::milliseconds{5}});
+                    const deadline by = deadline::after(grace, core_type::sync::now());
+                    const unsigned severed = detail::shell::sever_all(c, by, [&]() noexcept { out.drained = c.drained(by.at()); });
+                    out.cut = std::min(severed, leased);
                 }
             }
             if (!out.drained) {

@@ -321,6 +321,7 @@ inline void mysql::cancel(token& t, deadline by) { kill(t, "kill query ", by); }
 
 inline void mysql::sever(token& t, deadline by) noexcept {
     t.socket_.shut();
+    if (by.expired()) return;
     try {
         kill(t, "kill connection ", by);
     } catch (...) { // its user is free already, and the server will notice by itself in the end

@@ -544,6 +544,7 @@ inline void postgres::cancel(interrupt_token& t, deadline by) {
 }
 inline void postgres::sever(interrupt_token& t, deadline by) noexcept {
     t.socket_.shut();
+    if (by.expired()) return;
     try {
         cancel(t, by);
     } catch (...) { // then the server notices when it next writes

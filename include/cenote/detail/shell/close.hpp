@@ -7,7 +7,9 @@
 
 #include <chrono>
 #include <mutex>
+#include <new>
 #include <utility>
+#include <vector>
 
 /// How connections end.
 namespace cenote::detail::shell {
@@ -203,16 +205,28 @@ void shut(Core& c) {
     }
 }
 
-/// Cuts every connection that is open. How many.
-template <class Core>
-unsigned sever_all(Core& c, deadline by) noexcept {
+/// Cuts every connection that is open: first all of them at this end, so that nobody is kept waiting by another's server, and then, once
+/// `meanwhile()` has returned, at the servers, as far as there is time. How many.
+template <class Core, class Meanwhile>
+unsigned sever_all(Core& c, deadline by, Meanwhile&& meanwhile) noexcept {
+    std::vector<decltype(Core::slot_type::token)> tokens;
+    try {
+        tokens.reserve(c.count().max);
+    } catch (const std::bad_alloc&) { // then each in one go
+    }
     unsigned n = 0;
     c.slots().each([&](typename Core::slot_type& s) {
-        if (auto token = take_token(c, s)) {
-            c.driver().sever(*token, by);
-            ++n;
-        }
+        auto token = take_token(c, s);
+        if (!token) return;
+        const bool later = tokens.size() < tokens.capacity();
+        c.driver().sever(*token, later ? deadline{time_point::min()} : by);
+        if (later) tokens.push_back(std::move(token));
+        ++n;
     });
+    meanwhile();
+    for (auto& token : tokens) {
+        if (!by.expired()) c.driver().sever(*token, by);
+    }
     return n;
 }
 
