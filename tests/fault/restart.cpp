@@ -6,7 +6,13 @@
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
 
-#include <cenote/credentials.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <limits>
+#include <string>
+#include <string_view>
+
 
 using namespace fault;
 using cenote::bounded;
@@ -17,30 +23,20 @@ constexpr unsigned size = 4; // of each of two pools
 constexpr auto step = 40ms;
 constexpr cenote::backoff quick{.first = 5ms, .max = step};
 
-} // namespace
-
-TEMPLATE_TEST_CASE("case-A1 case-A2 case-A15 case-D7: a server is killed under load and started again", "[alone]", postgres_server, mysql_server) {
-    using server = TestType;
-    server::ensure();
-    const std::string table = "chaos_" + std::to_string(::getpid());
-    if constexpr (std::is_same_v<server, mysql_server>) {
-        mysql_tests::opened root{mysql_tests::as_root()};
-        root.run("set global innodb_flush_log_at_trx_commit = 1"); // until it is killed: the table must outlive that
-        root.run("create table " + servers::mysql().database + "." + table + " (n int) engine = innodb");
-    } else {
-        pg::witness owner{servers::postgres().unix_socket};
-        owner.run("set synchronous_commit = on");
-        owner.run("create table " + table + " (n int)");
-    }
+/// Sixteen users of two pools, and again and again the same fault: `strike(turn)`, after which the sessions of before are dead.
+/// `validation`: of the first pool, which is as pools are without a word otherwise; the second leaves nothing to chance.
+template <class Server, class Validation, class Strike>
+void endure(std::string_view name, std::string_view what, std::size_t turns, Validation validation, Strike strike) {
+    Server::ensure();
+    const table_of_its_own<Server> table;
     dial_watch dials;
-    times to_answer, to_lease, worst_of_both;
-    std::size_t most_lost = 0, turns = cycles();
+    times to_answer, to_lease;
+    std::size_t most_lost = 0;
     {
-        // As it is without a word, and one that leaves nothing to chance.
-        cenote::pool usual{server::to(true, "usual"), bounded{.max = size}, quick, dials};
-        cenote::pool strict{server::to(false, "strict"), bounded{.max = size}, quick, cenote::no_breaker{}, cenote::peek_after{0ms},
+        cenote::pool usual{Server::to(true, "usual"), bounded{.max = size}, quick, validation, dials};
+        cenote::pool strict{Server::to(false, "strict"), bounded{.max = size}, quick, cenote::no_breaker{}, cenote::peek_after{0ms},
                             cenote::deferred<cenote::reset_always>{}, dials};
-        load<server> users{table};
+        load<Server> users{table.name()};
         for (int i = 0; i < 8; ++i) {
             users.add(usual, false);
             users.add(strict, true);
@@ -51,14 +47,14 @@ TEMPLATE_TEST_CASE("case-A1 case-A2 case-A15 case-D7: a server is killed under l
             const std::size_t lost_before = users.seen.lost;
             dials.to->up_since = std::numeric_limits<steady::rep>::max();
             users.server_goes();
-            const auto killed = steady::now();
-            server::crash(turn);
-            for (auto& r : users.recovered) r.arm(); // whoever is answered from now on is answered by the new one
-            const auto answered = await_answer<server>();
+            const auto struck = steady::now();
+            strike(turn);
+            for (auto& r : users.recovered) r.arm(); // whoever is answered from now on is answered by a new session
+            const auto answered = await_answer<Server>();
             dials.to->up_since = steady::now().time_since_epoch().count();
             users.server_is_up();
             REQUIRE(becomes([&] { return std::ranges::all_of(users.recovered, &first_time::is_there); }));
-            to_answer.add(answered - killed);
+            to_answer.add(answered - struck);
             for (const auto& r : users.recovered) to_lease.add(std::max(r.get() - answered, steady::duration{}));
 
             REQUIRE(users.pause());
@@ -69,35 +65,59 @@ TEMPLATE_TEST_CASE("case-A1 case-A2 case-A15 case-D7: a server is killed under l
                 CHECK(s.used == 0);
                 CHECK(s.pending == 0);
             }
-            REQUIRE(short_of<server>(usual, size) == "");
-            REQUIRE(short_of<server>(strict, size) == "");
+            REQUIRE(short_of<Server>(usual, size) == "");
+            REQUIRE(short_of<Server>(strict, size) == "");
             users.resume();
         }
+        REQUIRE(users.pause());
         INFO(users.dead.text() << users.wrong.text() << users.late.text());
         CHECK(users.dead.count() == 0);
         CHECK(users.wrong.count() == 0);
         CHECK(users.late.count() == 0);
-        REQUIRE(users.pause());
-        tell("case-A1 A2", std::string{server::name} + ", " + std::to_string(turns) + " crashes under 16 threads: " + std::to_string(users.seen.leases) +
-                               " leases, " + std::to_string(users.seen.lost) + " lost with their sessions, at most " + std::to_string(most_lost) +
-                               " each; 0 slots lost, " + std::to_string(users.dead.count()) + " dead handed out, " + std::to_string(users.wrong.count()) +
-                               " wrong, " + std::to_string(users.late.count()) + " late");
-        tell("case-A1 A2", std::string{server::name} + " is back after " + to_answer.summary() + "; first good lease after that: " + to_lease.summary());
-        tell("case-A15", std::string{server::name} + ": " + std::to_string(dials.to->failed) + " attempts failed, " + std::to_string(dials.to->starting) +
-                             " of them as it was starting up; " + std::to_string(dials.to->opened) + " opened");
+        CHECK(users.seen.lost > 0); // or nobody was struck
+        tell(name, std::string{Server::name} + ", " + std::to_string(turns) + " times " + std::string{what} + " under 16 threads: " +
+                       std::to_string(users.seen.leases) + " leases, " + std::to_string(users.seen.lost) + " lost with their sessions, at most " +
+                       std::to_string(most_lost) + " at a time; 0 slots lost, " + std::to_string(users.dead.count()) + " dead handed out, " +
+                       std::to_string(users.wrong.count()) + " wrong, " + std::to_string(users.late.count()) + " late");
+        tell(name, std::string{Server::name} + " answers again after " + to_answer.summary() + "; first good lease after that: " + to_lease.summary());
+        tell(name, std::string{Server::name} + ": " + std::to_string(dials.to->failed) + " attempts to open failed, " + std::to_string(dials.to->starting) +
+                       " of them as it was starting up (case-A15); " + std::to_string(dials.to->opened) + " opened");
     }
     // An attempt that begins when the server is there succeeds, so one step of the backoff and one connect are all that it takes.
     CHECK(dials.to->failed_when_up == 0);
     CHECK(to_lease.quantile(1) < in_ms(step) + 500);
-    // What was left uncommitted never is committed.
-    if constexpr (std::is_same_v<server, mysql_server>) {
-        mysql_tests::opened root{mysql_tests::as_root()};
-        CHECK(root.ask("select count(*) from " + servers::mysql().database + "." + table) == "0");
-        root.run("drop table " + servers::mysql().database + "." + table);
-    } else {
-        pg::witness owner{servers::postgres().unix_socket};
-        CHECK(owner.ask("select count(*) from " + table) == "0");
-        owner.run("drop table " + table);
+    CHECK(table.rows() == "0"); // what was left uncommitted never is committed
+}
+
+} // namespace
+
+TEMPLATE_TEST_CASE("case-A1 case-A2 case-A15 case-D7: a server is killed under load and started again", "[alone]", postgres_server, mysql_server) {
+    endure<TestType>("case-A1 A2", "killed", cycles(), cenote::peek_after{}, [](std::size_t turn) { TestType::crash(turn); });
+}
+
+TEMPLATE_TEST_CASE("case-A3 case-A4: all sessions are ended at once, idle and in the middle of statements", "[alone]", postgres_server, mysql_server) {
+    endure<TestType>("case-A3 A4", "all sessions ended", cycles(), cenote::peek_after{0ms}, [](std::size_t) { TestType::end_sessions(); });
+}
+
+TEMPLATE_TEST_CASE("case-A1: of sessions that were used a moment ago the first dead one warns of the others", "[alone]", postgres_server, mysql_server) {
+    using server = TestType;
+    server::ensure();
+    cenote::pool db{server::to(true, "usual"), bounded{.max = size}, quick, cenote::peek_after{1h}};
+    for (std::size_t turn = 1; turn <= 3; ++turn) {
+        REQUIRE(short_of<server>(db, size) == "");
+        server::crash(turn);
+        (void)await_answer<server>();
+        unsigned dead = 0;
+        for (unsigned i = 0; i < 2 * size; ++i) {
+            auto lease = db.acquire(10s);
+            try {
+                (void)server::ask(lease.native_handle(), "select 7");
+            } catch (const std::exception&) {
+                ++dead;
+            }
+        }
+        CHECK(dead == 1); // nobody looked at it
+        REQUIRE(short_of<server>(db, size) == "");
     }
 }
 

@@ -10,7 +10,9 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <memory>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -143,8 +145,16 @@ struct postgres_server {
     static std::string tag() { return "coalesce(current_setting('cenote.tag', true), '')"; }
     static std::string set_tag(const std::string& to) { return "select set_config('cenote.tag', '" + to + "', false)"; }
     static std::string pause(std::string_view seconds) { return "pg_sleep(" + std::string{seconds} + ")"; }
-    static std::string admin(const std::string& sql) { return pg::witness{}.ask(sql); }
-    static std::string table(const std::string& table) { return "create table " + table + " (n int); grant all on " + table + " to public"; }
+    /// Ends every session of the tests' role, and comes back when they are gone.
+    static void end_sessions() {
+        pg::witness outside;
+        const std::string all = outside.ask("select coalesce(string_agg(pid::text, ' '), '') from pg_stat_activity where usename = 'cenote'");
+        outside.run("select pg_terminate_backend(pid) from pg_stat_activity where pid = any(string_to_array('" + all + "', ' ')::int[])");
+        std::istringstream in{all};
+        await_end({std::istream_iterator<pid_t>{in}, std::istream_iterator<pid_t>{}}); // what is not listed any more may not be closed yet
+    }
+    /// How many sessions of this name there are.
+    static std::string count(const std::string& own_name) { return "select count(*) from pg_stat_activity where application_name = '" + own_name + "'"; }
 };
 
 struct mysql_server {
@@ -186,7 +196,56 @@ struct mysql_server {
     static std::string tag() { return "coalesce(@tag, '')"; }
     static std::string set_tag(const std::string& to) { return "set @tag = '" + to + "'"; }
     static std::string pause(std::string_view seconds) { return "sleep(" + std::string{seconds} + ")"; }
-    static std::string admin(const std::string& sql) { return mysql_tests::opened{mysql_tests::as_root()}.ask(sql); }
+    static void end_sessions() {
+        mysql_tests::opened root{mysql_tests::as_root()};
+        const std::string all = root.ask("select ifnull(group_concat(id separator ' '), '') from information_schema.processlist where user = 'cenote'");
+        std::istringstream in{all};
+        for (std::string id; in >> id;) {
+            if (mysql_query(root.native(), ("kill connection " + id).c_str()) != 0 && mysql_errno(root.native()) != 1094) { // unless it has gone by itself
+                throw std::runtime_error{mysql_error(root.native())};
+            }
+        }
+        const std::string left = "select count(*) from information_schema.processlist where find_in_set(id, replace('" + all + "', ' ', ','))";
+        if (!becomes([&] { return root.ask(left) == "0"; })) throw std::runtime_error{"a session does not end"};
+    }
+    static std::string count(const std::string&) { return "select count(*) from information_schema.processlist where user = 'cenote'"; }
+};
+
+/// A table that outlives the server's violent end, for what is never to be committed.
+template <class Server>
+class table_of_its_own {
+public:
+    table_of_its_own() {
+        if constexpr (is_mysql) {
+            mysql_tests::opened root{mysql_tests::as_root()};
+            root.run("set global innodb_flush_log_at_trx_commit = 1");
+            root.run("create table " + name_ + " (n int) engine = innodb");
+        } else {
+            pg::witness owner{servers::postgres().unix_socket};
+            owner.run("set synchronous_commit = on");
+            owner.run("create table " + name_ + " (n int)");
+        }
+    }
+    table_of_its_own(const table_of_its_own&) = delete;
+    table_of_its_own& operator=(const table_of_its_own&) = delete;
+    ~table_of_its_own() {
+        try {
+            Server::ensure();
+            if constexpr (is_mysql) mysql_tests::opened{mysql_tests::as_root()}.run("drop table " + name_);
+            else pg::witness{servers::postgres().unix_socket}.run("drop table " + name_);
+        } catch (const std::exception&) { // the servers are thrown away
+        }
+    }
+    [[nodiscard]] const std::string& name() const { return name_; }
+    [[nodiscard]] std::string rows() const {
+        const std::string sql = "select count(*) from " + name_;
+        if constexpr (is_mysql) return mysql_tests::opened{mysql_tests::as_root()}.ask(sql);
+        else return pg::witness{servers::postgres().unix_socket}.ask(sql);
+    }
+
+private:
+    static constexpr bool is_mysql = std::is_same_v<Server, mysql_server>;
+    std::string name_ = (is_mysql ? servers::mysql().database + "." : "") + "chaos_" + std::to_string(::getpid());
 };
 
 } // namespace fault
