@@ -193,10 +193,9 @@ TEST_CASE("case-A16: a standby is promoted, and the old primary is read only: wr
 
         // And back, as the new primary dies.
         demote(false);
-        of_usual.recovered.arm();
+        const std::size_t before = of_usual.lost;
         const auto died = steady::now();
         other.kill();
-        const std::size_t before = of_usual.lost;
         of_usual.recovered.arm();
         REQUIRE(becomes([&] { return of_usual.recovered.is_there(); }));
         await_writes(of_usual, 50);
