@@ -143,9 +143,8 @@ TEMPLATE_TEST_CASE("case-D5 case-B14: the server never has more sessions than ma
             lateness control;
             witness<server> counting;
             const auto end = steady::now() + length();
-            for (auto next = steady::now(); next < end; next += 1ms) {
-                std::this_thread::sleep_until(next);
-                const auto asked = steady::now();
+            for (auto asked = steady::now(); asked < end; asked = steady::now()) {
+                std::this_thread::sleep_until(asked + 1ms);
                 const std::size_t there = counting.sessions(name);
                 const std::size_t closing = closings.since(asked - grace - control.worst(asked - grace, asked)) + db.stats().closing;
                 ++samples;
