@@ -339,27 +339,29 @@ std::string fails_and_stays(const typename Server::driver& driver, const std::st
     return code;
 }
 
-/// A disk of one megabyte, whose owner owns PostgreSQL's data; empty where none can be mounted.
+/// A disk of one megabyte over a folder of PostgreSQL's, with a folder of that name on it; false where none can be mounted.
 class small_disk {
 public:
-    small_disk() {
+    small_disk(std::string over, const std::string& inside) : path_{std::move(over)} {
         struct stat owner {};
-        if (::stat(servers::postgres().data.c_str(), &owner) != 0 || ::mkdtemp(path_.data()) == nullptr) throw std::runtime_error{"no folder"};
-        const std::string options = "size=1m,mode=700,uid=" + std::to_string(owner.st_uid) + ",gid=" + std::to_string(owner.st_gid);
-        mounted_ = ::mount("none", path_.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options.c_str()) == 0;
-        if (mounted_) guard();
+        if (::stat(servers::postgres().data.c_str(), &owner) != 0) throw std::runtime_error{"no data"};
+        mounted_ = ::mount("none", path_.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=1m,mode=755") == 0;
+        if (!mounted_) return;
+        guard();
+        for (const std::string& folder : {path_, path_ + "/" + inside}) {
+            if ((::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) || ::chown(folder.c_str(), owner.st_uid, owner.st_gid) != 0) {
+                throw std::runtime_error{"no folder on the small disk"};
+            }
+        }
     }
     small_disk(const small_disk&) = delete;
     small_disk& operator=(const small_disk&) = delete;
     ~small_disk() {
-        if (mounted_) {
-            ::close(guarded_);
-            while (::waitpid(guard_, nullptr, 0) < 0 && errno == EINTR) {}
-        }
-        ::rmdir(path_.c_str());
+        if (!mounted_) return;
+        ::close(guarded_);
+        while (::waitpid(guard_, nullptr, 0) < 0 && errno == EINTR) {}
     }
     [[nodiscard]] explicit operator bool() const { return mounted_; }
-    [[nodiscard]] const std::string& path() const { return path_; }
 
 private:
     /// A shell takes the disk away when it hears that this program has gone, however it went.
@@ -380,7 +382,7 @@ private:
             throw std::runtime_error{"no shell to guard a mounted disk"};
         }
     }
-    std::string path_ = "/tmp/cenote-disk-XXXXXX";
+    std::string path_;
     bool mounted_ = false;
     pid_t guard_ = -1;
     int guarded_ = -1;
@@ -395,15 +397,21 @@ TEST_CASE("case-A14: a full disk fails the statement, and its connection stays",
     CHECK(fails_and_stays<postgres_server>(cenote::postgres{pg::options(servers::postgres().admin, {{"options", "-c temp_file_limit=64kB -c work_mem=64kB"}})},
                                            sorts) == "53400");
     std::string disk_full = "not shown, as nothing can be mounted here";
-    if (const small_disk disk; disk) {
+    {
+        // A tablespace inside the data, as the standby makes its own of whatever the primary makes: both are on this machine.
         pg::witness outside{servers::postgres().admin + " dbname=cenote"};
         const std::string own = "chaos_full_" + std::to_string(::getpid());
-        outside.run("create tablespace " + own + " location '" + disk.path() + "'");
-        outside.run("create table " + own + " (t text) tablespace " + own);
-        outside.run("alter table " + own + " owner to cenote");
-        disk_full = fails_and_stays<postgres_server>(postgres_server::to(true, "full"), "insert into " + own + " select repeat('x', 1000) from generate_series(1, 5000)");
-        CHECK(disk_full == "53100");
-        outside.run("drop table " + own);
+        outside.run("set allow_in_place_tablespaces = on");
+        outside.run("create tablespace " + own + " location ''");
+        const std::filesystem::path folder = servers::postgres().data + "/pg_tblspc/" + outside.ask("select oid from pg_tablespace where spcname = '" + own + "'");
+        if (const small_disk disk{folder, std::filesystem::directory_iterator{folder}->path().filename()}; disk) {
+            outside.run("create table " + own + " (t text) tablespace " + own);
+            outside.run("alter table " + own + " owner to cenote");
+            disk_full = fails_and_stays<postgres_server>(postgres_server::to(true, "full"), "insert into " + own + " select repeat('x', 1000) from generate_series(1, 5000)");
+            CHECK(disk_full == "53100");
+            outside.run("drop table " + own);
+            outside.run("checkpoint"); // nothing is written there any more
+        }
         outside.run("drop tablespace " + own);
     }
     const table_of_its_own<mysql_server> small; // for its name
