@@ -148,6 +148,8 @@ TEST_CASE("case-A16: a standby is promoted, and the old primary is read only: wr
     cenote::pool usual{cenote::postgres{either}, bounded{.max = size}, cenote::require_role{}, quick, cenote::counters{}};
     // Asks each time, so that no lease begins on a server that is read only by then.
     cenote::pool pinged{cenote::postgres{either}, bounded{.max = size}, cenote::require_role{}, quick, cenote::pre_ping{}, cenote::counters{}};
+    // Knows the standby only, and libpq does not choose for it.
+    cenote::pool waiting{cenote::postgres{pg::options(s.tcp, {{"port", std::to_string(other.port())}})}, bounded{.max = size}, cenote::require_role{}, quick};
     struct put_back { // whatever happens
         ~put_back() {
             try {
@@ -163,20 +165,25 @@ TEST_CASE("case-A16: a standby is promoted, and the old primary is read only: wr
     {
         writers of_usual{usual, sql, 8};
         writers of_pinged{pinged, sql, 4};
+        writers of_waiting{waiting, sql, 2};
         await_writes(of_usual, 50);
         await_writes(of_pinged, 50);
+        REQUIRE(becomes([&] { return of_waiting.refused_for_role > 0; }));
         demote(true);
         // Who asks is told, as soon as its sessions have heard of it themselves.
         REQUIRE(becomes([&] { return of_usual.refused_for_role > 0 && of_pinged.refused_for_role > 0; }));
         const std::size_t settled = of_pinged.read_only;
         of_usual.recovered.arm();
         of_pinged.recovered.arm();
+        CHECK(of_waiting.written == 0);
         const auto asked = steady::now();
         other.promote();
         const auto promoted = steady::now();
         REQUIRE(becomes([&] { return of_usual.recovered.is_there() && of_pinged.recovered.is_there(); }));
         await_writes(of_usual, 100); // whoever was on the way has arrived
         await_writes(of_pinged, 100);
+        await_writes(of_waiting, 20);
+        CHECK(of_waiting.read_only == 0); // no lease before it was the primary
         const std::size_t read_only = of_usual.read_only;
         CHECK(read_only <= size + 1); // each session shows it once, and one may have been opened while the setting arrived
         CHECK(of_pinged.read_only == settled);
@@ -184,8 +191,8 @@ TEST_CASE("case-A16: a standby is promoted, and the old primary is read only: wr
         CHECK(of_usual.read_only == read_only);
         CHECK(of_pinged.read_only == settled);
         CHECK(usual.with([&](auto& c) { return pg::ask(c.handle(), "select inet_server_port()"); }) == std::to_string(other.port()));
-        INFO(of_usual.others.text() << of_pinged.others.text());
-        CHECK(of_usual.others.count() + of_pinged.others.count() == 0);
+        INFO(of_usual.others.text() << of_pinged.others.text() << of_waiting.others.text());
+        CHECK(of_usual.others.count() + of_pinged.others.count() + of_waiting.others.count() == 0);
         tell("case-A16", "PostgreSQL, promoted in " + text(promoted - asked) + ": first write after that, usual pool " +
                              text(std::max(of_usual.recovered.get() - promoted, steady::duration{})) + ", pre_ping pool " +
                              text(std::max(of_pinged.recovered.get() - promoted, steady::duration{})) + "; read-only errors " + std::to_string(read_only) +

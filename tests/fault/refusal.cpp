@@ -182,7 +182,7 @@ TEMPLATE_TEST_CASE("case-A10: a wrong password is tried once per step of the bac
         tell("case-A10", std::string{server::name} + ": " + std::to_string(dials.to->failed) + " attempts in " + text(took) + " for " +
                              std::to_string(many.refused) + " acquires, each told why");
     }
-    CHECK(db.stats().total == 0);
+    CHECK(becomes([&] { return db.stats().total == 0; })); // the last attempt may be on its way
 }
 
 TEMPLATE_TEST_CASE("case-A11: a password rotates under load: leases end as they began, and no session of before is used again", "[alone]", postgres_server,
