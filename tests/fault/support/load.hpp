@@ -14,6 +14,9 @@
 #include <cstdint>
 #include <deque>
 #include <fstream>
+#include <iterator>
+#include <limits>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
