@@ -46,7 +46,7 @@ servers_stop() {
     local pid file round
     [[ $servers_folder ]] || return 0
     [[ -z $servers_creating ]] || wait "$servers_creating"
-    for file in "$servers_folder"/postgres/*/postmaster.pid; do # a test may have started PostgreSQL anew
+    for file in "$servers_folder"/postgres/*/postmaster.pid "$servers_folder"/mysql/pid; do # a test may have started one anew
         if [[ -e $file ]]; then servers_pids+=("$(head -n 1 "$file")"); fi
     done
     # At once, without a checkpoint; and a test may have left one stopped.
@@ -100,6 +100,15 @@ as_server() { # as_server <server> <log> <command>...
     if ((EUID == 0)); then set -- --reuid "$user" --regid "$(id -g "$user")" --init-groups "$@"; fi
     setsid setpriv --pdeathsig QUIT "$@" >>"$log" 2>&1 </dev/null &
     servers_pids+=("$!")
+}
+
+# Leaves a script with which a test starts a server anew that it has killed. Such a server goes on when the test ends; servers_stop finds it.
+servers_write_start() { # servers_write_start <script> <server> <log> <command>...
+    local user script=$1 log=$3
+    user=$(servers_owner "$2")
+    shift 3
+    if ((EUID == 0)); then set -- setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups "$@"; fi
+    printf '#!/usr/bin/env bash\nexec setsid --fork%s >>%q 2>&1 </dev/null\n' "$(printf ' %q' "$@")" "$log" >"$script" && chmod 700 "$script"
 }
 
 servers_folder_of() { # servers_folder_of <server>: makes its folder, with the certificate inside
@@ -191,7 +200,8 @@ END
     export CENOTE_PG_TCP="host=127.0.0.1 port=$port $who password=$password sslmode=disable"
     export CENOTE_PG_TLS="host=127.0.0.1 port=$port $who password=$password sslmode=verify-ca sslrootcert=$servers_folder/ca.crt"
     export CENOTE_PG_STANDBY="host=127.0.0.1 port=$standby $who password=$password sslmode=disable"
-    export CENOTE_PG_ADMIN=$admin CENOTE_PG_PASSWORD=$password CENOTE_PG_PORT=$port CENOTE_PG_BIN=$bin CENOTE_PG_DATA=$primary
+    servers_write_start "$folder/start" postgres "$log" "$bin/postgres" -D "$primary" || return
+    export CENOTE_PG_START=$folder/start CENOTE_PG_ADMIN=$admin CENOTE_PG_PASSWORD=$password CENOTE_PG_PORT=$port CENOTE_PG_BIN=$bin CENOTE_PG_DATA=$primary
 }
 
 # Sets postmaster_port and postmaster_pid. Somebody may take the port in between: then another.
@@ -213,16 +223,17 @@ servers_create_mysql() {
 }
 
 servers_start_mysql() {
-    local folder=$servers_folder/mysql server password port='' pid=''
+    local folder=$servers_folder/mysql server password port='' pid='' command=()
     server=$(mariadb_server) || { echo "MariaDB's server is not installed" >&2; return 1; }
     local log=$folder/log client=(mariadb --no-defaults --user=root --socket="$folder/socket")
     password=$(servers_password)
     for _ in 1 2 3; do # somebody may take the port in between: then another
         port=$(servers_port) || return
-        as_server mysql "$log" "$server" --no-defaults --datadir="$folder/data" --socket="$folder/socket" --pid-file="$folder/pid" \
-            --bind-address=127.0.0.1 --port="$port" --ssl-ca="$servers_folder/ca.crt" --ssl-cert="$folder/server.crt" \
-            --ssl-key="$folder/server.key" --innodb-flush-log-at-trx-commit=0 --innodb-doublewrite=OFF --innodb-buffer-pool-size=32M \
-            --performance-schema=OFF --skip-name-resolve --max-connections=200
+        command=("$server" --no-defaults --datadir="$folder/data" --socket="$folder/socket" --pid-file="$folder/pid"
+            --bind-address=127.0.0.1 --port="$port" --ssl-ca="$servers_folder/ca.crt" --ssl-cert="$folder/server.crt"
+            --ssl-key="$folder/server.key" --innodb-flush-log-at-trx-commit=0 --innodb-doublewrite=OFF --innodb-buffer-pool-size=32M
+            --performance-schema=OFF --skip-name-resolve --max-connections=200)
+        as_server mysql "$log" "${command[@]}"
         pid=${servers_pids[-1]}
         if servers_await "$pid" "${client[@]}" -e 'select 1'; then break; fi
         pid=
@@ -237,6 +248,7 @@ create user cenote@'%' identified by '$password';
 grant all on cenote.* to cenote@'%';
 grant all on cenote_other.* to cenote@'%';
 END
-    export CENOTE_MYSQL_SOCKET=$folder/socket CENOTE_MYSQL_PORT=$port CENOTE_MYSQL_USER=cenote CENOTE_MYSQL_PASSWORD=$password
+    servers_write_start "$folder/start" mysql "$log" "${command[@]}" || return
+    export CENOTE_MYSQL_START=$folder/start CENOTE_MYSQL_PIDFILE=$folder/pid CENOTE_MYSQL_SOCKET=$folder/socket CENOTE_MYSQL_PORT=$port CENOTE_MYSQL_USER=cenote CENOTE_MYSQL_PASSWORD=$password
     export CENOTE_MYSQL_DB=cenote CENOTE_MYSQL_CA=$servers_folder/ca.crt CENOTE_MYSQL_PID=$pid
 }

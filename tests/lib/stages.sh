@@ -49,10 +49,10 @@ run_folder() { # run_folder <preset> <folder>
 }
 
 # Runs the tests of a built preset that carry the label. A skipped test case counts as failed: this command brings all that a
-# test could miss, the servers that those named server… run beside too.
+# test could miss, the servers that those named server… and fault run beside too.
 run_ctest() { # run_ctest <preset> <label>
     local log=$build/$1-$2-run.log report=$build/$1-$2.xml around=()
-    [[ $2 == server* ]] && around=(tests/lib/with_servers env CENOTE_REQUIRE_SERVERS=1)
+    [[ $2 == server* || $2 == fault ]] && around=(tests/lib/with_servers env CENOTE_REQUIRE_SERVERS=1)
     [[ $1 == tsan* ]] && around+=("${untamed[@]}")
     rm -f "$report"
     "${around[@]}" ctest --test-dir "$build/$1" -L "^$2\$" -j "$jobs" --output-on-failure --no-tests=error --output-junit "$report" \

@@ -21,8 +21,10 @@ struct mysql_server {
     std::string password;
     std::string database;
     std::string ca;       // the certificate is one for 127.0.0.1 and localhost
+    std::string start;   // starts the server anew, should a test have killed it, and does not wait for it
+    std::string pid_file;
     unsigned port;
-    pid_t pid;
+    pid_t pid;           // as it was when first asked for
 };
 
 struct postgres_server {
@@ -33,6 +35,7 @@ struct postgres_server {
     std::string admin;       // as superuser; the others are of a role that owns its database and may signal other roles' sessions
     std::string password;    // the role's, in every string by TCP
     std::string data;
+    std::string start;       // starts the server anew, should a test have killed it, and does not wait for it
     std::string bin;         // the folder of pg_ctl, which is to be run as who owns `data`
     unsigned port;
     pid_t pid;               // of the postmaster as it was when first asked for
@@ -53,11 +56,11 @@ inline std::string variable(const char* name) {
 inline unsigned number(const char* name) { return static_cast<unsigned>(std::stoul(variable(name))); }
 
 /// A test may have started the server anew since the environment was made.
-inline pid_t postmaster(const std::string& data) {
-    const auto at_first = static_cast<pid_t>(number("CENOTE_PG_PID"));
+inline pid_t pid_in(const std::string& path, const char* at_first) {
+    const auto before = static_cast<pid_t>(number(at_first));
     pid_t now = 0;
-    std::ifstream file{data + "/postmaster.pid"};
-    return file >> now ? now : at_first;
+    std::ifstream file{path};
+    return file >> now ? now : before;
 }
 
 } // namespace detail
@@ -69,8 +72,10 @@ inline const mysql_server& mysql() {
         .password = detail::variable("CENOTE_MYSQL_PASSWORD"),
         .database = detail::variable("CENOTE_MYSQL_DB"),
         .ca = detail::variable("CENOTE_MYSQL_CA"),
+        .start = detail::variable("CENOTE_MYSQL_START"),
+        .pid_file = detail::variable("CENOTE_MYSQL_PIDFILE"),
         .port = detail::number("CENOTE_MYSQL_PORT"),
-        .pid = static_cast<pid_t>(detail::number("CENOTE_MYSQL_PID")),
+        .pid = detail::pid_in(detail::variable("CENOTE_MYSQL_PIDFILE"), "CENOTE_MYSQL_PID"),
     };
     return server;
 }
@@ -84,9 +89,10 @@ inline const postgres_server& postgres() {
         .admin = detail::variable("CENOTE_PG_ADMIN"),
         .password = detail::variable("CENOTE_PG_PASSWORD"),
         .data = detail::variable("CENOTE_PG_DATA"),
+        .start = detail::variable("CENOTE_PG_START"),
         .bin = detail::variable("CENOTE_PG_BIN"),
         .port = detail::number("CENOTE_PG_PORT"),
-        .pid = detail::postmaster(detail::variable("CENOTE_PG_DATA")),
+        .pid = detail::pid_in(detail::variable("CENOTE_PG_DATA") + "/postmaster.pid", "CENOTE_PG_PID"),
     };
     return server;
 }

@@ -9,7 +9,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -29,7 +28,8 @@ namespace process {
 /// The letter that the kernel has for what a process does: 'T' is stopped. 0: there is none.
 inline char state_of(pid_t pid) {
     std::ifstream file{"/proc/" + std::to_string(pid) + "/stat"};
-    const std::string line{std::istreambuf_iterator<char>{file}, {}};
+    std::string line;
+    std::getline(file, line, '\0'); // which takes a process that ends meanwhile for an empty file, and throws nothing
     const std::size_t end = line.rfind(") "); // its name may hold anything
     return end == line.npos ? '\0' : line[end + 2];
 }
