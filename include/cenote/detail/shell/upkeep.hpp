@@ -16,19 +16,31 @@
 /// What happens without anybody asking.
 namespace cenote::detail::shell {
 
+/// Whether there will be no room for another connection, also when those that are being closed are gone.
+template <class Core>
+[[nodiscard]] bool will_be_full(Core& c) noexcept {
+    const census now = c.count();
+    return now.used - now.leaving >= now.max;
+}
+
 /// Closes idle connections that have reached their end; `Sparing`: by the policies that leave `min_idle` and `min` alone. The others leave
-/// them until there are new ones, unless there is no room for these.
+/// them until there are new ones, unless there is no room for these, not even when those that need not stay have gone.
 template <bool Sparing, class Core>
 void retire_idle(Core& c, time_point now) noexcept {
     using cfg = typename Core::cfg;
     const auto ended = [&](link& l) noexcept {
         return lifecycle::end_of_idling<Sparing>(typename cfg::ages{}, c, Core::slot_of(l), now);
     };
-    const bool spares = (c.min_idle() != 0 || c.min() != 0) && (Sparing || c.has_room());
-    link* out = c.extract([&](link& l) noexcept { return ended(l).has_value(); }, spares ? c.min_idle() : 0, spares ? c.min() : 0);
-    while (out != nullptr) {
-        typename Core::slot_type& s = Core::slot_of(*std::exchange(out, out->next));
-        close_later(c, s, ended(s).value_or(close_reason::idle));
+    const auto retire = [&](unsigned min_idle, unsigned min) noexcept {
+        link* out = c.extract([&](link& l) noexcept { return ended(l).has_value(); }, min_idle, min);
+        while (out != nullptr) {
+            typename Core::slot_type& s = Core::slot_of(*std::exchange(out, out->next));
+            close_later(c, s, ended(s).value_or(close_reason::idle));
+        }
+    };
+    retire(c.min_idle(), c.min());
+    if constexpr (!Sparing) {
+        if ((c.min_idle() != 0 || c.min() != 0) && will_be_full(c)) retire(0, 0);
     }
 }
 
@@ -123,6 +135,7 @@ time_point maintain(Core& c, time_point now) noexcept {
             run_chores(c);
         }
     }
+    if constexpr (Core::cfg::heeds_doubt) end_renewal(c, now); // the last of them may have gone with the chores
     return next;
 }
 
