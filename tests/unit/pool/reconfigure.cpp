@@ -115,6 +115,24 @@ struct referrer {
     [[nodiscard]] bool expired(const auto&) const noexcept { return now; }
 };
 
+/// Gives others time to come between while it is copied.
+struct copied_slowly {
+    using family = family::age;
+    using kind = copied_slowly;
+    static constexpr bool at_checkout = false, at_return = true, while_idle = false;
+    static constexpr close_reason reason = close_reason::custom;
+    bool now = false;
+
+    copied_slowly() = default;
+    copied_slowly(const copied_slowly& other) noexcept : now{other.now} { std::this_thread::yield(); }
+    copied_slowly& operator=(const copied_slowly& other) noexcept {
+        std::this_thread::yield();
+        now = other.now;
+        return *this;
+    }
+    [[nodiscard]] bool expired(const auto&) const noexcept { return now; }
+};
+
 } // namespace
 
 // ── each value ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -706,25 +724,25 @@ TEMPLATE_TEST_CASE("a max that resize() has set stays until other limits are nam
 
 TEMPLATE_TEST_CASE("several may reconfigure at once, and nobody's change is lost", "", in_background, by_hand) {
     watched s{1};
-    auto p = TestType::make(s, bounded{.max = 1, .ceiling = 8});
+    auto p = TestType::make(s, bounded{.max = 1, .ceiling = 8}, copied_slowly{});
     std::atomic<unsigned> lost{0};
     {
         std::vector<std::jthread> all;
         all.emplace_back([&] {
-            for (int i = 1; i <= 400; ++i) {
+            for (int i = 1; i <= 200; ++i) {
                 p.reconfigure(acquire_timeout{std::chrono::hours{i}});
                 if (p.settings().template get<acquire_timeout>().after != std::chrono::hours{i}) ++lost;
             }
         });
         all.emplace_back([&] {
-            for (int i = 1; i <= 400; ++i) {
+            for (int i = 1; i <= 200; ++i) {
                 p.reconfigure(idle_timeout{std::chrono::hours{i}}, max_lifetime{std::chrono::hours{i}});
                 const auto now = p.settings();
                 if (now.template get<idle_timeout>().after != std::chrono::hours{i} || now.template get<max_lifetime>().after != std::chrono::hours{i}) ++lost;
             }
         });
         all.emplace_back([&] {
-            for (unsigned i = 1; i <= 400; ++i) {
+            for (unsigned i = 1; i <= 200; ++i) {
                 p.reconfigure(bounded{.max = 1, .ceiling = 1 + i % 8});
                 p.resize(1);
             }

@@ -55,16 +55,22 @@ template <class Core>
     return out;
 }
 
-/// Tells the dialler how many idle connections will have to go within the next two seconds.
+/// Tells the dialler how many idle connections will have to go within the next two seconds; returns when that will be more.
 template <class Core>
-void foresee(Core& c, time_point now) noexcept {
+time_point foresee(Core& c, time_point now) noexcept {
     unsigned going = 0;
+    time_point more = time_point::max();
     if (c.min_idle() != 0 || c.min() != 0) {
         const duration ahead = std::min(duration{std::chrono::seconds{2}}, shortest_age(c) / 8);
         const time_point horizon = deadline::after(ahead, now).at();
-        c.each_idle([&](link& l) noexcept { going += lifecycle::end_of(typename Core::cfg::ages{}, c, Core::slot_of(l)) <= horizon ? 1U : 0U; });
+        c.each_idle([&](link& l) noexcept {
+            const time_point end = lifecycle::end_of(typename Core::cfg::ages{}, c, Core::slot_of(l));
+            if (end <= horizon) ++going;
+            else if (end != time_point::max()) more = std::min(more, end - ahead);
+        });
     }
     c.set_going(going);
+    return more;
 }
 
 /// Has idle connections tested whose time has come, two at once at most: the rest by the next scans.
@@ -101,7 +107,7 @@ time_point scan(Core& c, time_point now) noexcept {
     if constexpr (cfg::age::while_idle) {
         retire_idle<false>(c, now);
         retire_idle<true>(c, now);
-        if constexpr (Core::replaces_early) foresee(c, now);
+        if constexpr (Core::replaces_early) next = std::min(next, foresee(c, now));
         c.each_idle([&](link& l) noexcept { next = std::min(next, lifecycle::next_due(typename cfg::ages{}, c, Core::slot_of(l))); });
         if (next <= now) next = deadline::after(scan_period(c), now).at(); // what is spared for min_idle stays due
     }
