@@ -37,22 +37,28 @@ public:
         mutex_.unlock();
     }
 
-    /// Calls `end(doubt_mark&)` for those that have to go now. How many.
-    template <class Each, class End>
-    std::uint64_t step(time_point now, Each&& each, End&& end) noexcept {
+    /// Whether one has begun of which over() has not told yet.
+    [[nodiscard]] bool under_way() noexcept {
         mutex_.lock();
-        std::uint64_t due = 0;
+        const bool yes = under_way_;
+        mutex_.unlock();
+        return yes;
+    }
+
+    /// Calls `end(doubt_mark&)` for those that have to go now.
+    template <class Each, class End>
+    void step(time_point now, Each&& each, End&& end) noexcept {
+        mutex_.lock();
         if (under_way_) {
             const std::uint64_t left = fading(each), may_stay = of_ - gone_by(now);
-            if (left > may_stay) due = left - may_stay;
-            each([&, rest = due](auto& d) mutable noexcept {
-                if (rest == 0 || !d.fades()) return;
+            std::uint64_t due = left > may_stay ? left - may_stay : 0;
+            each([&](auto& d) noexcept {
+                if (due == 0 || !d.fades()) return;
                 end(d);
-                --rest;
+                --due;
             });
         }
         mutex_.unlock();
-        return due;
     }
 
     /// When to come again: the next has to go, or those that had to may be gone.

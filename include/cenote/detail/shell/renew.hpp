@@ -36,7 +36,8 @@ void end_renewal(Core& c, time_point now) noexcept {
 /// One step of what is under way; returns when the next is due.
 template <class Core>
 time_point renew(Core& c, time_point now) noexcept {
-    if (c.renewing().step(now, each_mark(c), [](auto& d) noexcept { d.raise(doubt::invalid); }) != 0) close_invalid(c);
+    c.renewing().step(now, each_mark(c), [](auto& d) noexcept { d.raise(doubt::invalid); });
+    if (c.renewing().under_way()) close_invalid(c); // and what was becoming idle the last time, just before it was marked
     end_renewal(c, now);
     time_point next = time_point::max();
     [&]<class... A>(list<A...>) {
