@@ -29,8 +29,11 @@ void begin_renewal(Core& c, duration over, time_point now) noexcept {
 
 /// Tells of one that has ended. What was leased when its turn came has gone when it came back.
 template <class Core>
-void end_renewal(Core& c, time_point now) noexcept {
-    if (const auto done = c.renewing().over(each_mark(c))) tell_refreshed(c, {done->before, stats(c), now - done->began});
+void end_renewal(Core& c) noexcept {
+    if (const auto done = c.renewing().over(each_mark(c))) {
+        const duration took = c.age_now() - done->began; // read here: a scan may have begun before the renewal did
+        tell_refreshed(c, {done->before, stats(c), std::max(took, duration::zero())});
+    }
 }
 
 /// One step of what is under way; returns when the next is due.
@@ -38,7 +41,7 @@ template <class Core>
 time_point renew(Core& c, time_point now) noexcept {
     c.renewing().step(now, each_mark(c), [](auto& d) noexcept { d.raise(doubt::invalid); });
     if (c.renewing().under_way()) close_invalid(c); // and what was becoming idle the last time, just before it was marked
-    end_renewal(c, now);
+    end_renewal(c);
     time_point next = time_point::max();
     [&]<class... A>(list<A...>) {
         ([&] {

@@ -141,7 +141,7 @@ time_point maintain(Core& c, time_point now) noexcept {
             run_chores(c);
         }
     }
-    if constexpr (Core::cfg::heeds_doubt) end_renewal(c, now); // the last of them may have gone with the chores
+    if constexpr (Core::cfg::heeds_doubt) end_renewal(c); // the last of them may have gone with the chores
     return next;
 }
 
