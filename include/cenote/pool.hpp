@@ -127,8 +127,8 @@ private:
 /// An 8-byte movable handle to a core on the heap; only `fixed<N>` keeps the core inside and cannot be moved. Leases may outlive
 /// the pool: the last one back frees the core. A `fixed<N>` pool destroyed with leases out ends the program and says who holds them.
 ///
-/// Thread safety: acquire…, try_acquire, with, stats, inspect, maintain, warm_up, ready, invalidate_all, trim, close, suspend, resume and resize may race with each
-/// other, with leases, and with themselves (`single_threaded` excepted). Construction, move and destruction may not.
+/// Thread safety: acquire…, try_acquire, with, stats, inspect, maintain, warm_up, ready, invalidate_all, trim, close, suspend, resume,
+/// resize, settings and reconfigure may race with each other, with leases, and with themselves (`single_threaded` excepted). Construction, move and destruction may not.
 /// Errors: impossible combinations of policies do not compile; impossible values throw std::invalid_argument from the constructor.
 template <class Driver, class... Policies>
 class pool {
@@ -279,12 +279,12 @@ public:
     {
         if constexpr (sound) {
             core_type& c = core();
-            const limits& l = c.bounds();
-            if (max < 1 || max > l.ceiling) detail::bad_value("resize(max)", max, "must be 1 to the ceiling, which is " + std::to_string(l.ceiling));
-            if (max < l.min) detail::bad_value("resize(max)", max, "must be at least min, which is " + std::to_string(l.min));
-            if (max < l.min_idle) detail::bad_value("resize(max)", max, "must be at least min_idle, which is " + std::to_string(l.min_idle));
             {
                 const std::scoped_lock one_at_a_time{c.change_mutex()}; // not while hooks run
+                const limits& l = c.bounds();
+                if (max < 1 || max > l.ceiling) detail::bad_value("resize(max)", max, "must be 1 to the ceiling, which is " + std::to_string(l.ceiling));
+                if (max < l.min) detail::bad_value("resize(max)", max, "must be at least min, which is " + std::to_string(l.min));
+                if (max < l.min_idle) detail::bad_value("resize(max)", max, "must be at least min_idle, which is " + std::to_string(l.min_idle));
                 c.add_slots(max);
                 c.limit(l.keep < l.max ? std::min(l.keep, max) : max, max);
             }
@@ -306,7 +306,8 @@ public:
     /// What is begun goes on as it was begun: whoever waits keeps his deadline, and nothing that is leased is cut. Limits take effect as by
     /// resize() (a max that resize() has set stays, until other limits are named); ages, timeouts and thresholds from the next time they are asked.
     ///
-    /// Range    what each policy's header says; `bounded.ceiling` may rise, too.
+    /// Range    what each policy's header says; `bounded.ceiling` may rise, too: as far as one likes with `with_mutex`, with `lock_free` and
+    ///          `thread_affine` as far as the words reach that were made for the first ceiling, 62 connections each.
     /// Errors   std::invalid_argument names field, value and rule; std::bad_alloc. Then nothing has changed.
     /// With     `live_settings` among the pool's policies.
     template <class... X>
@@ -317,18 +318,15 @@ public:
                       "cenote: reconfigure() takes policies that this pool has and that hold values which may change; see cenote/policy/settings.hpp");
         static_assert(detail::all_distinct<X...>, "cenote: the same policy is passed to reconfigure() twice; keep one, see cenote/policy/settings.hpp");
         if constexpr (sound && core_type::cfg::live && (detail::contains_v<X, typename core_type::cfg::tunable> && ...)) {
-            settings_type next = settings();
-            ((next.template get<X>() = changed), ...);
-            reconfigure(next);
+            replace_settings([&](auto values) {
+                ((values.template get<X>() = changed), ...);
+                return values;
+            });
         }
     }
+    /// All of them, as settings() has given them: what others have changed since then is as it was, too.
     void reconfigure(const settings_type& next) {
-        if constexpr (sound && core_type::cfg::live) {
-            core_type& c = core();
-            if (c.tune(next.values_)) detail::shell::close_chain(c, c.extract_surplus(), close_reason::overflow);
-            c.keeper().scan_soon();
-            c.keeper().poke();
-        }
+        if constexpr (sound && core_type::cfg::live) replace_settings([&](const auto&) { return next.values_; });
     }
 
     /// Opens connections until `n` are open, `max_dials` at a time (`manual`: this thread, one after the other), and waits for that until
@@ -467,6 +465,17 @@ private:
     friend class pool_view;
 
     using storage = std::conditional_t<core_type::cfg::embedded, core_type, std::unique_ptr<core_type>>;
+
+    template <class Change>
+    void replace_settings(Change&& change) {
+        core_type& c = core();
+        if (c.tune(change)) detail::shell::close_chain(c, c.extract_surplus(), close_reason::overflow);
+        if constexpr (core_type::cfg::threads) {
+            if (c.min() != 0 || c.min_idle() != 0) detail::shell::start_keeper(c); // nobody may have asked for a connection yet
+        }
+        c.keeper().scan_soon();
+        c.keeper().poke();
+    }
 
     template <class... X>
     static storage start(Driver&& d, X&... x) {

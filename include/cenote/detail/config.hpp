@@ -134,7 +134,7 @@ template <class P>
 inline constexpr bool has_settings =
     contains_v<family_of<P>, list<family::sizing, family::waiting, family::budget, family::connecting, family::age, family::validation, family::keepalive,
                                   family::reset, family::cutting, family::leak>> &&
-    !made_on_demand<P> && std::is_copy_constructible_v<P>;
+    !made_on_demand<P> && std::is_copy_constructible_v<P> && std::is_copy_assignable_v<P>;
 
 template <class K, class L>
 inline constexpr bool has_kind = false;

@@ -274,16 +274,23 @@ public:
     {
         return tuning_.now().values;
     }
-    /// Replaces the settings, or throws and leaves them. Whether the limits are others.
-    bool tune(settings_type next)
+    /// Replaces the settings by what `change` makes of a copy of them, or throws and leaves them. Whether the limits are others.
+    template <class Change>
+    bool tune(Change&& change)
         requires(cfg::live)
     {
-        check_each(next);
-        const std::scoped_lock one_at_a_time{change_}; // not while hooks run
+        const std::scoped_lock one_at_a_time{change_}; // from the reading on: else one of two changes at once would be lost
         const limits was = tuning_.now().bounds;
-        tuning fresh{std::move(next), was};
+        tuning fresh{change(settings_type{tuning_.now().values}), was};
+        check_each(fresh.values);
         if constexpr (!cfg::embedded && contains_v<typename cfg::sizing, typename cfg::tunable>) fresh.bounds = checked_bounds(fresh.values.template get<typename cfg::sizing>());
         const limits l = fresh.bounds;
+        if constexpr (requires(const idle_type& i) { i.room(); }) {
+            if (l.ceiling > idle_type::room()) {
+                bad_value("sizing.bounds().ceiling", l.ceiling, "must be at most " + std::to_string(idle_type::room()) +
+                          ", for which the pool's locking policy has made room; construct the pool with the largest ceiling it may ever need, or with_mutex");
+            }
+        }
         typename versions<tuning>::draft made{std::move(fresh)};
         if (!cfg::embedded) add_slots(l.max);
         tuning_.publish(std::move(made));

@@ -67,6 +67,8 @@ public:
         shards_ = std::make_unique<shard[]>(count_);
         spread();
     }
+    /// How many slots can get a place.
+    [[nodiscard]] unsigned room() const noexcept { return count() * shard::capacity; }
     /// Gives a new slot its place. Under the lock.
     void attach(link& l) noexcept {
         shard& home = shards_[attached_ % count()];

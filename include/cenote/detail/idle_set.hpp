@@ -35,6 +35,7 @@ enum class attention : unsigned char {
 ///          pop_in_turn()    as pop(), but finds nothing while attention is raised to must
 ///          place            optional: what a slot is made of instead of a plain link
 ///          reserve(n), attach(link&)   optional: how many slots there may be, before the first; each slot, once, under the lock
+///          room()           optional: how many slots can be attached, ever; without it, any number
 template <class I>
 concept idle_set = requires(I& i, typename I::link& l, attention a, bool (*pred)(typename I::link&)) {
     { i.pop() } noexcept -> std::same_as<typename I::link*>;

@@ -125,7 +125,8 @@ struct max_uses {
 /// Range    both above zero; over ≤ period.
 /// Cost     nothing on the way of a lease but what `pool::invalidate_all` costs there.
 /// With     sinks hear of each round when it has ended (`on_refreshed`). Housekeeping does it: the background thread in time, `manual` when
-///          maintain() is called. What is leased ends as it comes back; what is never given back keeps its round from ending.
+///          maintain() is called. What is leased ends as it comes back; what is never given back keeps its round from ending: that is
+///          told with a later one.
 struct refresh_every {
     using family = family::age;
     using kind = kind::refresh;

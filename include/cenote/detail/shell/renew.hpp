@@ -14,46 +14,45 @@
 /// Replacing what is open, a few at a time.
 namespace cenote::detail::shell {
 
+/// What shows a renewal every slot's mark.
+template <class Core>
+[[nodiscard]] auto each_mark(Core& c) noexcept {
+    return [&c](auto&& f) noexcept { c.slots().each([&](typename Core::slot_type& s) { f(s.doubt); }); };
+}
+
 /// Everything that is open now goes within `over`, one after the other.
 template <class Core>
 void begin_renewal(Core& c, duration over, time_point now) noexcept {
-    c.renewing().begin(stats(c), now, over);
-    c.slots().each([](typename Core::slot_type& s) { s.doubt.fade(); });
+    c.renewing().begin(stats(c), now, over, each_mark(c));
     c.keeper().scan_soon();
+}
+
+/// Tells of one that has ended. What was leased when its turn came has gone when it came back.
+template <class Core>
+void end_renewal(Core& c) noexcept {
+    if (const auto done = c.renewing().over(each_mark(c))) {
+        const duration took = c.age_now() - done->began; // read here: a scan may have begun before the renewal did
+        tell_refreshed(c, {done->before, stats(c), std::max(took, duration::zero())});
+    }
 }
 
 /// One step of what is under way; returns when the next is due.
 template <class Core>
 time_point renew(Core& c, time_point now) noexcept {
-    using slot_type = typename Core::slot_type;
+    c.renewing().step(now, each_mark(c), [](auto& d) noexcept { d.raise(doubt::invalid); });
+    if (c.renewing().under_way()) close_invalid(c); // and what was becoming idle the last time, just before it was marked
+    end_renewal(c);
     time_point next = time_point::max();
     [&]<class... A>(list<A...>) {
         ([&] {
             if constexpr (std::is_same_v<kind_of<A>, kind::refresh>) {
                 auto&& policy = c.template get<A>();
                 if (c.renewing().comes_round(now, policy.period)) begin_renewal(c, policy.over, now);
-                next = c.renewing().next_round();
+                next = c.renewing().next_round(now, policy.period);
             }
         }(), ...);
     }(typename Core::cfg::ages{});
-    const auto count = [&](auto&& which) {
-        std::uint64_t n = 0;
-        c.slots().each([&](const slot_type& s) { n += which(s.doubt) ? 1U : 0U; });
-        return n;
-    };
-    const auto fades = [](const auto& d) { return d.fades(); };
-    if (std::uint64_t due = c.renewing().overdue(count(fades), now); due != 0) {
-        c.slots().each([&](slot_type& s) {
-            if (due == 0 || !s.doubt.fades()) return;
-            s.doubt.raise(doubt::invalid);
-            --due;
-        });
-        close_invalid(c);
-    }
-    next = std::min(next, c.renewing().next(count(fades)));
-    // What was leased when its turn came goes when it comes back.
-    if (const auto done = c.renewing().over(count([](const auto& d) { return d.is_old(); }))) tell_refreshed(c, {done->before, stats(c), now - done->began});
-    return next;
+    return std::min(next, c.renewing().next(now, each_mark(c)));
 }
 
 } // namespace cenote::detail::shell

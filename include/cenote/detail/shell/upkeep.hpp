@@ -16,19 +16,31 @@
 /// What happens without anybody asking.
 namespace cenote::detail::shell {
 
+/// Whether there will be no room for another connection, also when those that are being closed are gone.
+template <class Core>
+[[nodiscard]] bool will_be_full(Core& c) noexcept {
+    const census now = c.count();
+    return now.used - now.leaving >= now.max;
+}
+
 /// Closes idle connections that have reached their end; `Sparing`: by the policies that leave `min_idle` and `min` alone. The others leave
-/// them until there are new ones, unless there is no room for these.
+/// them until there are new ones, unless there is no room for these, not even when those that need not stay have gone.
 template <bool Sparing, class Core>
 void retire_idle(Core& c, time_point now) noexcept {
     using cfg = typename Core::cfg;
     const auto ended = [&](link& l) noexcept {
         return lifecycle::end_of_idling<Sparing>(typename cfg::ages{}, c, Core::slot_of(l), now);
     };
-    const bool spares = (c.min_idle() != 0 || c.min() != 0) && (Sparing || c.has_room());
-    link* out = c.extract([&](link& l) noexcept { return ended(l).has_value(); }, spares ? c.min_idle() : 0, spares ? c.min() : 0);
-    while (out != nullptr) {
-        typename Core::slot_type& s = Core::slot_of(*std::exchange(out, out->next));
-        close_later(c, s, ended(s).value_or(close_reason::idle));
+    const auto retire = [&](unsigned min_idle, unsigned min) noexcept {
+        link* out = c.extract([&](link& l) noexcept { return ended(l).has_value(); }, min_idle, min);
+        while (out != nullptr) {
+            typename Core::slot_type& s = Core::slot_of(*std::exchange(out, out->next));
+            close_later(c, s, ended(s).value_or(close_reason::idle));
+        }
+    };
+    retire(c.min_idle(), c.min());
+    if constexpr (!Sparing) {
+        if ((c.min_idle() != 0 || c.min() != 0) && will_be_full(c)) retire(0, 0);
     }
 }
 
@@ -43,16 +55,22 @@ template <class Core>
     return out;
 }
 
-/// Tells the dialler how many idle connections will have to go within the next two seconds.
+/// Tells the dialler how many idle connections will have to go within the next two seconds; returns when that will be more.
 template <class Core>
-void foresee(Core& c, time_point now) noexcept {
+time_point foresee(Core& c, time_point now) noexcept {
     unsigned going = 0;
+    time_point more = time_point::max();
     if (c.min_idle() != 0 || c.min() != 0) {
         const duration ahead = std::min(duration{std::chrono::seconds{2}}, shortest_age(c) / 8);
         const time_point horizon = deadline::after(ahead, now).at();
-        c.each_idle([&](link& l) noexcept { going += lifecycle::end_of(typename Core::cfg::ages{}, c, Core::slot_of(l)) <= horizon ? 1U : 0U; });
+        c.each_idle([&](link& l) noexcept {
+            const time_point end = lifecycle::end_of(typename Core::cfg::ages{}, c, Core::slot_of(l));
+            if (end <= horizon) ++going;
+            else if (end != time_point::max()) more = std::min(more, end - ahead);
+        });
     }
     c.set_going(going);
+    return more;
 }
 
 /// Has idle connections tested whose time has come, two at once at most: the rest by the next scans.
@@ -89,7 +107,7 @@ time_point scan(Core& c, time_point now) noexcept {
     if constexpr (cfg::age::while_idle) {
         retire_idle<false>(c, now);
         retire_idle<true>(c, now);
-        if constexpr (Core::replaces_early) foresee(c, now);
+        if constexpr (Core::replaces_early) next = std::min(next, foresee(c, now));
         c.each_idle([&](link& l) noexcept { next = std::min(next, lifecycle::next_due(typename cfg::ages{}, c, Core::slot_of(l))); });
         if (next <= now) next = deadline::after(scan_period(c), now).at(); // what is spared for min_idle stays due
     }
@@ -123,6 +141,7 @@ time_point maintain(Core& c, time_point now) noexcept {
             run_chores(c);
         }
     }
+    if constexpr (Core::cfg::heeds_doubt) end_renewal(c); // the last of them may have gone with the chores
     return next;
 }
 
