@@ -52,6 +52,7 @@ has_mariadb() { have mariadb; }
 has_openssl() { have openssl; }
 has_ninja() { have ninja; }
 has_valgrind() { have valgrind; }
+has_ip() { have ip; }
 has_python3() { have python3 && python3 -c 'import json, statistics' >/dev/null 2>&1; } # the smallest package lacks most modules
 has_relacy() { has_header relacy/relacy.hpp; }
 has_cmake() { have cmake && [[ $(printf '3.23\n%s\n' "$(cmake --version | sed -n '1s/.* //p')" | sort -V | head -1) == 3.23 ]]; }
