@@ -226,7 +226,7 @@ TEST_CASE("while the server refuses, the old ones stay but are never handed out 
         watch(p);
     }
     SECTION("in the background") {
-        pool p{scripted{s}, bounded{.min_idle = 2, .max = 4}, no_idle_timeout{}, max_lifetime{old_after, 0.0}, backoff{.first = 1us, .max = 1us}, clock::manual{time}};
+        pool p{scripted{s}, bounded{.min_idle = 2, .max = 4}, no_idle_timeout{}, max_lifetime{old_after, 0.0}, backoff{.first = 1us, .max = 1us}, no_breaker{}, clock::manual{time}};
         watch(p);
     }
     SECTION("by min") {

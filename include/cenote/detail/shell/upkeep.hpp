@@ -16,11 +16,12 @@
 /// What happens without anybody asking.
 namespace cenote::detail::shell {
 
-/// Whether there will be no room for another connection, also when those that are being closed are gone.
+/// Whether there is no room for another connection, not when those that are being closed are gone either. Those that are being opened have
+/// found room: they may be the successors.
 template <class Core>
 [[nodiscard]] bool will_be_full(Core& c) noexcept {
     const census now = c.count();
-    return now.used - now.leaving >= now.max;
+    return now.used - now.leaving - now.opening >= now.max;
 }
 
 /// Closes idle connections that have reached their end; `Sparing`: by the policies that leave `min_idle` and `min` alone. The others leave
