@@ -246,14 +246,6 @@ public:
         this->unlock();
     }
 
-    /// Whether there may be one more.
-    [[nodiscard]] bool has_room() noexcept {
-        this->lock();
-        const bool yes = gate_ == gate::open && used_ < max();
-        this->unlock();
-        return yes;
-    }
-
     [[nodiscard]] bool wanted(unsigned min, unsigned min_idle) noexcept {
         this->lock();
         const bool yes = wants_dial(min, min_idle);
