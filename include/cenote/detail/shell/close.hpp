@@ -248,6 +248,7 @@ void invalidate([[maybe_unused]] Core& c) noexcept {
     if constexpr (Core::cfg::heeds_doubt) {
         raise_all(c, doubt::invalid);
         close_invalid(c);
+        c.keeper().scan_soon(); // for what was just becoming idle
     }
 }
 

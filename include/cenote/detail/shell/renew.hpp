@@ -40,7 +40,9 @@ void end_renewal(Core& c) noexcept {
 template <class Core>
 time_point renew(Core& c, time_point now) noexcept {
     c.renewing().step(now, each_mark(c), [](auto& d) noexcept { d.raise(doubt::invalid); });
-    if (c.renewing().under_way()) close_invalid(c); // and what was becoming idle the last time, just before it was marked
+    bool any = c.renewing().under_way(); // also what was becoming idle when it was marked, now or earlier
+    c.each_idle([&](link& l) noexcept { any = any || doubt_of<Core>(Core::slot_of(l)) == doubt::invalid; });
+    if (any) close_invalid(c);
     end_renewal(c);
     time_point next = time_point::max();
     [&]<class... A>(list<A...>) {
