@@ -788,10 +788,7 @@ TEST_CASE("everything may be called by several threads while clients come and go
     for (int t = 0; t < 3; ++t) {
         all.emplace_back([&] {
             for (int i = 0; i < 30; ++i) {
-                sockaddr_in at{};
-                at.sin_family = AF_INET;
-                at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-                at.sin_port = htons(static_cast<std::uint16_t>(server.port()));
+                const sockaddr_in at = raw_test::loopback(server.port());
                 const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
                 const std::string words = hello + query("select 1") + query("x");
                 if (::connect(fd, reinterpret_cast<const sockaddr*>(&at), sizeof at) == 0) (void)::send(fd, words.data(), words.size(), MSG_NOSIGNAL);
