@@ -127,6 +127,19 @@ void check_capacity(any_pool auto& p, std::size_t max) {
     CHECK_FALSE(p.try_acquire());
 }
 
+/// Whether two threads that wait for a connection get one each when `grow()` has made room for them.
+template <class F>
+[[nodiscard]] bool serves_two(any_pool auto& p, F grow) {
+    bool a = false, b = false;
+    std::jthread first{[&] { a = good(p.acquire(timeout{patience})); }};
+    std::jthread second{[&] { b = good(p.acquire(timeout{patience})); }};
+    REQUIRE(eventually([&] { return p.stats().pending == 2; }));
+    grow();
+    first.join();
+    second.join();
+    return a && b;
+}
+
 /// The error code that `f` throws as a cenote::error; none if it throws nothing.
 template <class F>
 [[nodiscard]] std::error_code code_of(F f) {
