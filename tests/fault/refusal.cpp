@@ -37,24 +37,6 @@ namespace {
 
 constexpr cenote::backoff quick{.first = 5ms, .max = 40ms};
 
-template <class Server>
-constexpr bool is_mysql = std::is_same_v<Server, mysql_server>;
-
-/// Statements of who may do everything.
-template <class Server>
-class admin {
-public:
-    admin() {
-        if constexpr (is_mysql<Server>) who_.emplace(mysql_tests::as_root());
-        else who_.emplace();
-    }
-    void run(const std::string& sql) { who_->run(sql); }
-    std::string ask(const std::string& sql) { return who_->ask(sql); }
-
-private:
-    std::optional<std::conditional_t<is_mysql<Server>, mysql_tests::opened, pg::witness>> who_;
-};
-
 /// A user of a test's own.
 template <class Server>
 class account {

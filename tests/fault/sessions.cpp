@@ -29,31 +29,21 @@ namespace {
 
 constexpr cenote::backoff quick{.first = 5ms, .max = 40ms};
 
+/// Sees and ends the sessions of the tests' database.
 template <class Server>
-constexpr bool is_mysql = std::is_same_v<Server, mysql_server>;
-
-template <class Server>
-class witness {
+class witness : public admin<Server> {
 public:
-    witness() {
-        if constexpr (is_mysql<Server>) who_.emplace(mysql_tests::as_root());
-        else who_.emplace(servers::postgres().admin + " dbname=cenote");
-    }
-    std::string ask(const std::string& sql) { return who_->ask(sql); }
-    void run(const std::string& sql) { who_->run(sql); }
-    std::size_t sessions(const std::string& name) { return std::stoul(ask(Server::count(name))); }
+    witness() : admin<Server>{" dbname=cenote"} {}
+    std::size_t sessions(const std::string& name) { return std::stoul(this->ask(Server::count(name))); }
     /// Ends one session, if there is any.
     void end_one(const std::string& name) {
         if constexpr (is_mysql<Server>) {
-            const std::string id = ask("select ifnull(min(id), 0) from information_schema.processlist where user = 'cenote'");
-            if (id != "0") mysql_query(who_->native(), ("kill connection " + id).c_str()); // it may have gone meanwhile
+            const std::string id = this->ask("select ifnull(min(id), 0) from information_schema.processlist where user = 'cenote'");
+            if (id != "0") mysql_query(this->who_->native(), ("kill connection " + id).c_str()); // it may have gone meanwhile
         } else {
-            run("select pg_terminate_backend(pid) from pg_stat_activity where application_name = '" + name + "' limit 1");
+            this->run("select pg_terminate_backend(pid) from pg_stat_activity where application_name = '" + name + "' limit 1");
         }
     }
-
-private:
-    std::optional<std::conditional_t<is_mysql<Server>, mysql_tests::opened, pg::witness>> who_;
 };
 
 /// When connections were closed, of late.

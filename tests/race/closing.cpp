@@ -3,6 +3,7 @@
 #include <cenote/pool.hpp>
 #include <cenote/testing/scripted.hpp>
 
+#include "crowd.hpp"
 #include "variants.hpp"
 
 #include <catch2/catch_template_test_macros.hpp>
@@ -14,7 +15,6 @@
 #include <filesystem>
 #include <iterator>
 #include <latch>
-#include <memory>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -31,8 +31,6 @@ using cenote::manual;
 using steady = std::chrono::steady_clock;
 
 namespace {
-using none = std::vector<std::string>;
-
 /// A pool of this variant; its background thread hardly rests after a failure.
 template <class V, class... P>
 auto make(const script& s, P... policies) {
@@ -42,12 +40,6 @@ auto make(const script& s, P... policies) {
     } else {
         return cenote::pool{scripted{s}, typename V::waiting{}, typename V::locking{}, typename V::keeping{}, policies...};
     }
-}
-
-none at_rest(const script& s) {
-    const auto by = steady::now() + 10s;
-    while (!s.violations_at_end().empty() && s.violations().empty() && steady::now() < by) std::this_thread::sleep_for(200us);
-    return s.violations_at_end();
 }
 
 std::size_t threads_now() {

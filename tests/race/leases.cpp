@@ -3,6 +3,7 @@
 #include <cenote/pool.hpp>
 #include <cenote/testing/scripted.hpp>
 
+#include "crowd.hpp"
 #include "variants.hpp"
 
 #include <catch2/catch_template_test_macros.hpp>
@@ -13,7 +14,6 @@
 #include <latch>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -27,18 +27,6 @@ using cenote::background_thread;
 using cenote::bounded;
 using cenote::errc;
 using cenote::manual;
-
-namespace {
-using none = std::vector<std::string>;
-
-
-/// What is wrong once everything has come to rest, which a thread that was left to itself may still need a moment for.
-none at_rest(const script& s) {
-    const auto by = cenote::deadline::in(10s);
-    while (!s.violations_at_end().empty() && s.violations().empty() && !by.expired()) std::this_thread::sleep_for(200us);
-    return s.violations_at_end();
-}
-} // namespace
 
 TEMPLATE_TEST_CASE("an acquire that times out leaves nothing behind", "[race][case-D1]", EVERY_VARIANT) {
     script s;

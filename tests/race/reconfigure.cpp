@@ -4,6 +4,7 @@
 #include <cenote/testing/manual_clock.hpp>
 #include <cenote/testing/scripted.hpp>
 
+#include "race/crowd.hpp"
 #include "race/variants.hpp"
 
 #include <catch2/catch_template_test_macros.hpp>
@@ -11,14 +12,11 @@
 
 #include <atomic>
 #include <chrono>
-#include <cstddef>
 #include <memory>
 #include <stdexcept>
-#include <string>
 #include <system_error>
 #include <thread>
 #include <type_traits>
-#include <utility>
 #include <vector>
 
 using namespace std::chrono_literals;
@@ -29,7 +27,6 @@ using cenote::deadline;
 using steady = std::chrono::steady_clock;
 
 namespace {
-using none = std::vector<std::string>;
 constexpr unsigned size = 8, rounds = RACES_ARE_SEEN ? 150 : 300;
 
 /// Says that every round that was told of is whole. `renewals` outlives the pool.
@@ -50,12 +47,6 @@ auto make(const script& s, const manual_clock& time, const listener& heard) {
     };
     if constexpr (std::is_same_v<typename V::keeping, background_thread>) return with(cenote::backoff{.first = 1us, .max = 10us});
     else return with();
-}
-
-none at_rest(const script& s) {
-    const auto by = steady::now() + 10s;
-    while (!s.violations_at_end().empty() && s.violations().empty() && steady::now() < by) std::this_thread::sleep_for(200us);
-    return s.violations_at_end();
 }
 
 /// Users: they wait by the pool's own budget, whatever that is now.
@@ -110,51 +101,36 @@ TEMPLATE_TEST_CASE("whatever is reconfigured, resized and renewed meanwhile, eve
     listener heard;
     {
         auto p = make<TestType>(s, time, heard);
+        std::atomic<bool> beyond{false};
         {
-            std::atomic<bool> over{false};
-            std::vector<std::jthread> all;
-            for (int t = 0; t < 3; ++t) {
-                all.emplace_back([&, t] {
-                    for (int i = t; !over; ++i) use(p, i);
-                });
-            }
-            all.emplace_back([&] { // looks, and reads what is being replaced
-                for (unsigned i = 0; !over; ++i) {
-                    const auto now = p.settings();
-                    if (now.template get<bounded>().max > size) break;
-                    (void)p.template get<bounded>().max;
-                    (void)p.stats();
-                    (void)p.inspect();
-                    (void)p.ready();
-                    (void)p.maintain();
+            crowd all;
+            for (int t = 0; t < 3; ++t) all.add(t, [&](int i) { use(p, i); });
+            all.add(0U, [&](unsigned) { // looks, and reads what is being replaced
+                const auto now = p.settings();
+                if (now.template get<bounded>().max > size) beyond = true;
+                (void)p.template get<bounded>().max;
+                (void)p.stats();
+                (void)p.inspect();
+                (void)p.ready();
+                (void)p.maintain();
+            });
+            all.add(0U, [&](unsigned i) {
+                try {
+                    p.resize(1 + i % size);
+                } catch (const std::invalid_argument&) { // the ceiling or min_idle has just moved
                 }
+                if (i % 3 == 0) p.invalidate_all(std::chrono::seconds{1 + i % 5});
+                if (i % 31 == 0) p.invalidate_all();
+                time.advance(500ms);
+                std::this_thread::yield();
             });
-            all.emplace_back([&] {
-                for (unsigned i = 0; !over; ++i) {
-                    try {
-                        p.resize(1 + i % size);
-                    } catch (const std::invalid_argument&) { // the ceiling or min_idle has just moved
-                    }
-                    if (i % 3 == 0) p.invalidate_all(std::chrono::seconds{1 + i % 5});
-                    if (i % 31 == 0) p.invalidate_all();
-                    time.advance(500ms);
-                    std::this_thread::yield();
-                }
-            });
-            all.emplace_back([&] { // a second one who changes
-                for (unsigned i = 0; !over; ++i) change<TestType>(p, i);
-            });
+            all.add(0U, [&](unsigned i) { change<TestType>(p, i); }); // a second one who changes
             for (unsigned i = 0; i < rounds; ++i) change<TestType>(p, i);
-            over = true;
         }
+        CHECK_FALSE(beyond);
         p.reconfigure(bounded{.max = size - 1, .ceiling = size});
         p.reconfigure(bounded{.max = size}, cenote::acquire_timeout{1s});
-        std::vector<typename decltype(p)::lease> held;
-        const auto by = steady::now() + 30s;
-        while (held.size() < size && steady::now() < by) {
-            std::error_code why;
-            if (auto l = p.acquire(why)) held.push_back(std::move(l));
-        }
+        auto held = hold_all(p, size, [](auto& from, std::error_code& why) { return from.acquire(why); });
         CHECK(held.size() == size);
         CHECK_FALSE(p.try_acquire());
         held.clear();
@@ -221,31 +197,15 @@ TEMPLATE_TEST_CASE("closing and destroying in the middle of a change leaves noth
         std::vector<typename decltype(make<TestType>(s, time, listener{}))::lease> outlive;
         {
             auto p = make<TestType>(s, time, listener{});
-            std::atomic<bool> over{false};
-            std::vector<std::jthread> all;
-            for (int t = 0; t < 2; ++t) {
-                all.emplace_back([&, t] {
-                    for (int i = t; !over; ++i) use(p, i);
-                });
-            }
-            all.emplace_back([&] {
-                for (unsigned i = round; !over; ++i) change<TestType>(p, i);
+            crowd all;
+            for (int t = 0; t < 2; ++t) all.add(t, [&](int i) { use(p, i); });
+            all.add(round, [&](unsigned i) { change<TestType>(p, i); });
+            all.add(0U, [&](unsigned) {
+                p.invalidate_all(1s);
+                time.advance(300ms);
+                (void)p.maintain();
             });
-            all.emplace_back([&] {
-                while (!over) {
-                    p.invalidate_all(1s);
-                    time.advance(300ms);
-                    (void)p.maintain();
-                }
-            });
-            std::error_code why;
-            for (int i = 0; i < 2; ++i) {
-                if (auto l = p.acquire(5ms, why)) outlive.push_back(std::move(l));
-            }
-            std::jthread closes{[&] { (void)p.close(deadline::in(0s)); }};
-            if (round % 2 == 0) (void)p.close(deadline::in(1ms));
-            closes.join();
-            over = true;
+            outlive = close_amid(p, round);
         }
         outlive.clear();
         REQUIRE(at_rest(s) == none{});

@@ -4,18 +4,15 @@
 #include <cenote/testing/manual_clock.hpp>
 #include <cenote/testing/scripted.hpp>
 
+#include "race/crowd.hpp"
+
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
 
-#include <atomic>
 #include <chrono>
-#include <optional>
 #include <stdexcept>
-#include <string>
 #include <system_error>
-#include <thread>
 #include <type_traits>
-#include <utility>
 #include <vector>
 
 using namespace std::chrono_literals;
@@ -25,10 +22,8 @@ using cenote::bounded;
 using cenote::deadline;
 using cenote::error_class;
 using cenote::manual;
-using steady = std::chrono::steady_clock;
 
 namespace {
-using none = std::vector<std::string>;
 constexpr unsigned size = 4;
 
 template <class W, class K, class R, class L = cenote::with_mutex<>, class V = cenote::peek_after>
@@ -58,12 +53,6 @@ auto make(const script& s, const manual_clock& time) {
         (variant<cenote::strictly_fair, background_thread, cenote::deferred<cenote::reset_if_dirty>, cenote::lock_free>),                          \
         (variant<cenote::no_wait, background_thread, cenote::at_return<cenote::reset_if_dirty>, cenote::thread_affine>),                           \
         (variant<cenote::eventually_fair, background_thread, cenote::no_reset, cenote::with_mutex<>, cenote::no_validation>)
-
-none at_rest(const script& s) {
-    const auto by = steady::now() + 10s;
-    while (!s.violations_at_end().empty() && s.violations().empty() && steady::now() < by) std::this_thread::sleep_for(200us);
-    return s.violations_at_end();
-}
 
 /// Users of one pool: most behave, some leave things behind, and all say what they met with.
 template <class Pool>
@@ -129,26 +118,13 @@ TEMPLATE_TEST_CASE("whatever goes wrong meanwhile, every slot can be had afterwa
     {
         auto p = make<TestType>(s, time);
         {
-            std::atomic<bool> over{false};
-            std::vector<std::jthread> all;
-            for (int t = 0; t < 3; ++t) {
-                all.emplace_back([&, t] {
-                    for (int i = t; !over; ++i) use(p, i);
-                });
-            }
-            all.emplace_back([&] {
-                for (int i = 0; !over; ++i) warm(p, i);
-            });
+            crowd all;
+            for (int t = 0; t < 3; ++t) all.add(t, [&](int i) { use(p, i); });
+            all.add(0, [&](int i) { warm(p, i); });
             for (int i = 0; i < 600; ++i) trouble(p, s, time, i);
-            over = true;
         }
         s.clear(site::open).clear(site::role);
-        std::vector<typename decltype(p)::lease> held;
-        const auto by = steady::now() + 30s;
-        while (held.size() < size && steady::now() < by) {
-            std::error_code why;
-            if (auto l = p.acquire(1s, why)) held.push_back(std::move(l));
-        }
+        auto held = hold_all(p, size, [](auto& from, std::error_code& why) { return from.acquire(1s, why); });
         CHECK(held.size() == size);
         CHECK_FALSE(p.try_acquire());
         for (auto& l : held) {
@@ -168,27 +144,11 @@ TEMPLATE_TEST_CASE("closing, cutting and destroying in the middle of recovery le
         std::vector<typename decltype(make<TestType>(s, time))::lease> outlive;
         {
             auto p = make<TestType>(s, time);
-            std::atomic<bool> over{false};
-            std::vector<std::jthread> all;
-            for (int t = 0; t < 2; ++t) {
-                all.emplace_back([&, t] {
-                    for (int i = round + t; !over; ++i) use(p, i);
-                });
-            }
-            all.emplace_back([&] {
-                for (int i = round; !over; ++i) warm(p, i);
-            });
-            all.emplace_back([&] {
-                for (int i = round; !over; ++i) trouble(p, s, time, i);
-            });
-            std::error_code why;
-            for (int i = 0; i < 2; ++i) {
-                if (auto l = p.acquire(5ms, why)) outlive.push_back(std::move(l));
-            }
-            std::jthread closes{[&] { (void)p.close(deadline::in(0s)); }};
-            if (round % 2 == 0) (void)p.close(deadline::in(1ms));
-            closes.join();
-            over = true;
+            crowd all;
+            for (int t = 0; t < 2; ++t) all.add(round + t, [&](int i) { use(p, i); });
+            all.add(round, [&](int i) { warm(p, i); });
+            all.add(round, [&](int i) { trouble(p, s, time, i); });
+            outlive = close_amid(p, static_cast<unsigned>(round));
         }
         outlive.clear();
         REQUIRE(at_rest(s) == none{});

@@ -3,20 +3,18 @@
 
 #include <cenote/clock.hpp>
 #include <cenote/detail/invalid.hpp>
-#include <cenote/testing/fault_proxy.hpp>
+#include <cenote/testing/detail/server_loop.hpp>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
-#include <climits>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <exception>
 #include <functional>
-#include <future>
 #include <iterator>
 #include <limits>
 #include <list>
@@ -26,21 +24,11 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <system_error>
-#include <thread>
 #include <utility>
 #include <vector>
 
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
-#if defined(__linux__)
-#include <sys/prctl.h>
-#endif
 
 namespace cenote::testing {
 
@@ -544,11 +532,7 @@ public:
     fake_postgres(const fake_postgres&) = delete;
     fake_postgres& operator=(const fake_postgres&) = delete;
     /// Ends all connections.
-    ~fake_postgres() {
-        stop_.store(true, std::memory_order_relaxed);
-        wake();
-        thread_.join();
-    }
+    ~fake_postgres() = default;
 
     [[nodiscard]] unsigned port() const noexcept { return port_; }
     /// How libpq gets here, without TLS. What is appended to it wins: `server.conninfo() + " sslmode=prefer"`.
@@ -669,11 +653,11 @@ public:
     }
     /// Waits until a stage was come to `n` times; false if that did not happen in time.
     [[nodiscard]] bool await(pg_stage s, std::size_t n, timeout t = std::chrono::seconds{10}) const {
-        return becomes([&] { return calls(s) >= n; }, t);
+        return detail::becomes([&] { return calls(s) >= n; }, t);
     }
     /// Waits until `n` connections are open; false if that did not happen in time.
     [[nodiscard]] bool await_open(std::size_t n, timeout t = std::chrono::seconds{10}) const {
-        return becomes([&] { return open_now() == n; }, t);
+        return detail::becomes([&] { return open_now() == n; }, t);
     }
 
 private:
@@ -725,21 +709,6 @@ private:
         std::map<std::string, prepared> statements{}, portals{};
     };
 
-    template <class F>
-    [[nodiscard]] static bool becomes(F holds, timeout t) {
-        for (const deadline by = deadline::in(t); !holds();) {
-            if (by.expired()) return false;
-            std::this_thread::sleep_for(std::chrono::microseconds{200});
-        }
-        return true;
-    }
-    [[noreturn]] static void fail(const char* what) {
-        throw std::system_error{errno, std::generic_category(), std::string{"cenote: fake_postgres: "} + what};
-    }
-    static void prepare(int fd) noexcept {
-        ::fcntl(fd, F_SETFD, FD_CLOEXEC);
-        ::fcntl(fd, F_SETFL, O_NONBLOCK);
-    }
     void start() {
         const auto set = [this](const char* name, const char* value) { parameters_.insert_or_assign(name, told{value, 0}); };
         set("server_version", "16.0");
@@ -754,114 +723,50 @@ private:
         set("in_hot_standby", "off");
         set("default_transaction_read_only", "off");
 
-        listener_ = detail::descriptor{::socket(AF_INET, SOCK_STREAM, 0)};
-        if (!listener_) fail("socket");
-        prepare(listener_.get());
-        sockaddr_in at{};
-        at.sin_family = AF_INET;
-        at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        socklen_t size = sizeof at;
-        if (::bind(listener_.get(), reinterpret_cast<sockaddr*>(&at), size) != 0) fail("bind");
-        if (::listen(listener_.get(), 512) != 0) fail("listen");
-        if (::getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&at), &size) != 0) fail("getsockname");
-        port_ = ntohs(at.sin_port);
-        int ends[2];
-        if (::pipe(ends) != 0) fail("pipe");
-        woken_ = detail::descriptor{ends[0]};
-        waker_ = detail::descriptor{ends[1]};
-        prepare(ends[0]);
-        prepare(ends[1]);
-        thread_ = std::thread{[this] { run(); }};
-    }
-    void wake() const noexcept {
-        const char byte = 0;
-        while (::write(waker_.get(), &byte, 1) < 0 && errno == EINTR) {} // a full pipe wakes as well
+        listener_ = loop_.bound(0, false);
+        loop_.listen(listener_);
+        port_ = loop_.port_of(listener_);
+        loop_.start([this](std::vector<pollfd>& watched) { turn(watched); });
     }
     /// Runs `f` on the server's thread, which owns all but what the mutex guards, and waits until it has run, unless a handler asks.
     void ask(std::function<void()> f) {
-        std::packaged_task<void()> task{[this, f = std::move(f)] {
+        loop_.ask([this, f = std::move(f)] {
             f();
             go_on(clock::steady::now()); // what it ended is ended, and counted, when its caller goes on
-        }};
-        auto over = task.get_future();
-        {
-            const std::lock_guard lock{mutex_};
-            asked_.push_back(std::move(task));
-        }
-        wake();
-        if (inside_.load(std::memory_order_relaxed) != std::this_thread::get_id()) over.get();
+        });
     }
     [[nodiscard]] plan& plan_of(pg_stage s) noexcept { return plans_[static_cast<std::size_t>(s)]; }
 
     // The thread's side.
 
-    void run() {
-#if defined(__linux__)
-        ::prctl(PR_SET_TIMERSLACK, 1UL); // of this thread: the default would be 50 µs
-#endif
-        inside_.store(std::this_thread::get_id(), std::memory_order_relaxed);
-        std::vector<pollfd> watched;
-        while (!stop_.load(std::memory_order_relaxed)) {
-            const time_point before = clock::steady::now();
-            time_point next = full_until_.value_or(time_point::max());
-            watched.clear();
-            watched.push_back({woken_.get(), POLLIN, 0});
-            watched.push_back({full_until_ ? -1 : listener_.get(), POLLIN, 0});
-            for (const auto& p : peers_) {
-                short events = 0;
-                if (!p->gone && p->heard.size() < longest_message + 5) events |= POLLIN;
-                if (p->stuck) events |= POLLOUT;
-                watched.push_back({events == 0 ? -1 : p->socket.get(), events, 0});
-                next = std::min(next, next_of(*p));
-            }
-            wait(watched, next == time_point::max() ? next : std::max(next, before));
-
-            auto look = watched.begin() + 2;
-            for (auto& p : peers_) {
-                const short events = (look++)->revents;
-                if ((events & POLLOUT) != 0) p->stuck = false;
-                if ((events & (POLLIN | POLLHUP | POLLERR)) != 0) listen_to(*p);
-            }
-            admit();
-            obey();
-            go_on(clock::steady::now());
+    void turn(std::vector<pollfd>& watched) {
+        const time_point before = clock::steady::now();
+        time_point next = full_until_.value_or(time_point::max());
+        watched.push_back({full_until_ ? -1 : listener_.get(), POLLIN, 0});
+        for (const auto& p : peers_) {
+            short events = 0;
+            if (!p->gone && p->heard.size() < longest_message + 5) events |= POLLIN;
+            if (p->stuck) events |= POLLOUT;
+            watched.push_back({events == 0 ? -1 : p->socket.get(), events, 0});
+            next = std::min(next, next_of(*p));
         }
+        loop_.wait(watched, next == time_point::max() ? next : std::max(next, before));
+
+        auto look = watched.begin() + 2;
+        for (auto& p : peers_) {
+            const short events = (look++)->revents;
+            if ((events & POLLOUT) != 0) p->stuck = false;
+            if ((events & (POLLIN | POLLHUP | POLLERR)) != 0) listen_to(*p);
+        }
+        admit();
+        for (auto& task : loop_.asked()) task();
+        go_on(clock::steady::now());
     }
     /// When there is something to be done here by itself.
     [[nodiscard]] time_point next_of(const peer& p) const noexcept {
         if (p.until) return *p.until;
         if (p.stuck || p.held || p.due.empty()) return time_point::max();
         return portion_ != 0 && p.portion_left == 0 ? p.next_portion : time_point{};
-    }
-    static void wait(std::vector<pollfd>& watched, time_point until) noexcept {
-        timespec left{};
-        const timespec* limit = nullptr;
-        if (until != time_point::max()) {
-            const auto t = deadline{until}.remaining();
-            const auto s = std::chrono::floor<std::chrono::seconds>(t);
-            left.tv_sec = static_cast<time_t>(s.count());
-            left.tv_nsec = static_cast<long>((t - s).count());
-            limit = &left;
-        }
-#if defined(__linux__)
-        const int n = ::ppoll(watched.data(), watched.size(), limit, nullptr);
-#else
-        int ms = -1;
-        if (limit != nullptr) ms = static_cast<int>(std::min<long long>(left.tv_sec * 1000LL + (left.tv_nsec + 999'999) / 1'000'000, INT_MAX));
-        const int n = ::poll(watched.data(), static_cast<nfds_t>(watched.size()), ms);
-#endif
-        if (n < 0) {
-            for (pollfd& p : watched) p.revents = 0;
-        }
-    }
-    void obey() {
-        while (::read(woken_.get(), part_.data(), part_.size()) > 0) {}
-        std::vector<std::packaged_task<void()>> tasks;
-        {
-            const std::lock_guard lock{mutex_};
-            tasks.swap(asked_);
-        }
-        for (auto& t : tasks) t();
     }
     void admit() {
         full_until_.reset();
@@ -873,9 +778,7 @@ private:
                 if (errno != EAGAIN && errno != EWOULDBLOCK) full_until_ = clock::steady::now() + std::chrono::milliseconds{10};
                 return;
             }
-            prepare(s.get());
-            const int on = 1;
-            ::setsockopt(s.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+            detail::prepare(s.get());
             auto p = std::make_unique<peer>();
             p->socket = std::move(s);
             p->left = cut_;
@@ -1319,14 +1222,11 @@ private:
     }
 
     unsigned port_ = 0;
-    detail::descriptor listener_, woken_, waker_;
-    std::atomic<bool> stop_{false};
-    std::atomic<std::thread::id> inside_{};
+    detail::descriptor listener_;
     std::array<std::atomic<std::size_t>, pg_stage_count> calls_{};
     std::atomic<std::size_t> open_{0};
 
-    mutable std::mutex mutex_; // guards the next three
-    std::vector<std::packaged_task<void()>> asked_;
+    mutable std::mutex mutex_; // guards the next two
     std::deque<std::string> executed_;
     std::deque<pg_cancel_request> cancels_;
 
@@ -1344,7 +1244,7 @@ private:
     std::list<std::unique_ptr<peer>> peers_;
     std::array<char, 65536> part_;
 
-    std::thread thread_; // the last: it uses all the others
+    detail::server_loop loop_{"fake_postgres"}; // the last: its thread uses all the others
 };
 
 } // namespace cenote::testing

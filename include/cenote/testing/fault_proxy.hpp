@@ -3,51 +3,36 @@
 
 #include <cenote/clock.hpp>
 #include <cenote/detail/invalid.hpp>
+#include <cenote/testing/detail/server_loop.hpp>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
-#include <climits>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <deque>
 #include <functional>
-#include <future>
 #include <limits>
 #include <list>
 #include <memory>
-#include <mutex>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <system_error>
-#include <thread>
 #include <utility>
 #include <vector>
 
-#include <fcntl.h>
 #include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
-#include <unistd.h>
-#if defined(__linux__)
-#include <sys/prctl.h>
-#endif
 
 namespace cenote::testing {
 
 /// Which bytes a fault is for: those that the client sends, those that the server sends.
 enum class direction : unsigned char { to_server = 1, to_client = 2, both = 3 };
-
-/// How a connection ends: in order, as by close(), or with a reset, as when the peer has lost it.
-enum class ending : unsigned char { fin, reset };
 
 struct fault_proxy_options {
     /// Spins for the last 100 µs of each delay instead of trusting the system to wake it in time.
@@ -61,39 +46,6 @@ struct fault_proxy_options {
 };
 
 namespace detail {
-
-class descriptor {
-public:
-    descriptor() noexcept = default;
-    explicit descriptor(int fd) noexcept : fd_{fd} {}
-    descriptor(descriptor&& o) noexcept : fd_{std::exchange(o.fd_, -1)} {}
-    descriptor& operator=(descriptor&& o) noexcept {
-        std::swap(fd_, o.fd_);
-        return *this;
-    }
-    ~descriptor() { close(); }
-
-    [[nodiscard]] explicit operator bool() const noexcept { return fd_ >= 0; }
-    [[nodiscard]] int get() const noexcept { return fd_; }
-    void close() noexcept {
-        if (fd_ >= 0) ::close(std::exchange(fd_, -1));
-    }
-    void close(ending how) noexcept {
-        if (fd_ < 0) return;
-        if (how == ending::reset) {
-            const linger at_once{.l_onoff = 1, .l_linger = 0};
-            ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
-        } else {
-            ::shutdown(fd_, SHUT_WR);
-            std::array<char, 4096> unread; // a close over unread bytes would be a reset
-            while (::recv(fd_, unread.data(), unread.size(), MSG_DONTWAIT) > 0) {}
-        }
-        close();
-    }
-
-private:
-    int fd_ = -1;
-};
 
 /// What a new connection meets.
 enum class welcome : unsigned char { served, reset, refused, ignored };
@@ -185,11 +137,7 @@ public:
     fault_proxy(const fault_proxy&) = delete;
     fault_proxy& operator=(const fault_proxy&) = delete;
     /// Ends all connections.
-    ~fault_proxy() {
-        stop_.store(true, std::memory_order_relaxed);
-        wake();
-        thread_.join();
-    }
+    ~fault_proxy() = default;
 
     [[nodiscard]] unsigned port() const noexcept { return port_; }
 
@@ -282,19 +230,14 @@ public:
     }
     /// Waits until `n` connections are open; false if that did not happen in time.
     [[nodiscard]] bool await_open(std::size_t n, timeout t = std::chrono::seconds{10}) const {
-        const deadline by = deadline::in(t);
-        while (open_now() != n) {
-            if (by.expired()) return false;
-            std::this_thread::sleep_for(std::chrono::microseconds{200});
-        }
-        return true;
+        return detail::becomes([&] { return open_now() == n; }, t);
     }
 
 private:
     using stream = detail::proxy_stream;
     using faults = detail::proxy_faults;
     using clock = std::chrono::steady_clock;
-    static constexpr auto spun = std::chrono::microseconds{100};
+    static constexpr duration spun = std::chrono::microseconds{100};
 
     struct address {
         sockaddr_storage at{};
@@ -338,67 +281,23 @@ private:
         std::memcpy(&a.at, &to, sizeof to);
         return a;
     }
-    [[noreturn]] static void fail(const char* what) {
-        throw std::system_error{errno, std::generic_category(), std::string{"cenote: fault_proxy: "} + what};
-    }
-
-    static void prepare(int fd) noexcept {
-        ::fcntl(fd, F_SETFD, FD_CLOEXEC);
-        ::fcntl(fd, F_SETFL, O_NONBLOCK);
-        const int on = 1;
-        ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); // refused by a local socket, which needs it not
-    }
-    /// A socket at the proxy's port. A second one may share it as long as not both listen.
-    [[nodiscard]] detail::descriptor bound(unsigned port) {
-        detail::descriptor s{::socket(AF_INET, SOCK_STREAM, 0)};
-        if (!s) fail("socket");
-        prepare(s.get());
-        const int on = 1;
-        ::setsockopt(s.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-        sockaddr_in at{};
-        at.sin_family = AF_INET;
-        at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        at.sin_port = htons(static_cast<std::uint16_t>(port));
-        if (::bind(s.get(), reinterpret_cast<sockaddr*>(&at), sizeof at) != 0) fail("bind");
-        return s;
-    }
     void listen() {
-        detail::descriptor s = bound(port_);
-        if (::listen(s.get(), 512) != 0) fail("listen");
+        detail::descriptor s = loop_.bound(port_, true);
+        loop_.listen(s);
         listener_ = std::move(s);
     }
     void start() {
-        reserved_ = bound(0);
-        sockaddr_in at{};
-        socklen_t size = sizeof at;
-        if (::getsockname(reserved_.get(), reinterpret_cast<sockaddr*>(&at), &size) != 0) fail("getsockname");
-        port_ = ntohs(at.sin_port);
+        reserved_ = loop_.bound(0, true);
+        port_ = loop_.port_of(reserved_);
         listen();
-        int ends[2];
-        if (::pipe(ends) != 0) fail("pipe");
-        woken_ = detail::descriptor{ends[0]};
-        waker_ = detail::descriptor{ends[1]};
-        prepare(ends[0]);
-        prepare(ends[1]);
-        thread_ = std::thread{[this] { run(); }};
-    }
-    void wake() const noexcept {
-        const char byte = 0;
-        while (::write(waker_.get(), &byte, 1) < 0 && errno == EINTR) {} // a full pipe wakes as well
+        loop_.start([this](std::vector<pollfd>& watched) { turn(watched); });
     }
     /// Runs `f` on the proxy's thread, which owns all but the counters, and waits until it has run.
     void ask(std::function<void()> f) {
-        std::packaged_task<void()> task{[this, f = std::move(f)] {
+        loop_.ask([this, f = std::move(f)] {
             f();
             pass_all(); // what it ended is ended, and counted, when its caller goes on
-        }};
-        auto done = task.get_future();
-        {
-            const std::lock_guard lock{mutex_};
-            asked_.push_back(std::move(task));
-        }
-        wake();
-        done.get();
+        });
     }
     template <class F>
     void each(direction d, F f) {
@@ -428,38 +327,30 @@ private:
 
     // The thread's side.
 
-    void run() {
-#if defined(__linux__)
-        ::prctl(PR_SET_TIMERSLACK, 1UL); // of this thread: the default would be 50 µs
-#endif
-        std::vector<pollfd> watched;
-        while (!stop_.load(std::memory_order_relaxed)) {
-            time_point next = time_point::max();
-            watched.clear();
-            watched.push_back({woken_.get(), POLLIN, 0});
-            watched.push_back({listener_.get(), POLLIN, 0});
-            for (const auto& p : pairs_) {
-                watched.push_back(wish(p->client, p->up, up_, p->down, down_, *p));
-                watched.push_back(p->connecting ? pollfd{p->server.get(), POLLOUT, 0} : wish(p->server, p->down, down_, p->up, up_, *p));
-                if (p->whole() && !p->connecting) next = std::min({next, p->up.next(up_), p->down.next(down_)});
-            }
-            wait(watched, next);
-
-            const time_point now = clock::now();
-            auto look = watched.begin() + 2;
-            for (auto& p : pairs_) {
-                const short client = (look++)->revents, server = (look++)->revents;
-                if (p->connecting) {
-                    if (server != 0) connected(*p);
-                } else if (server != 0) {
-                    answer(*p, p->server, p->down, down_, p->up, server, now);
-                }
-                if (client != 0) answer(*p, p->client, p->up, up_, p->down, client, now);
-            }
-            obey();
-            admit();
-            pass_all();
+    void turn(std::vector<pollfd>& watched) {
+        time_point next = time_point::max();
+        watched.push_back({listener_.get(), POLLIN, 0});
+        for (const auto& p : pairs_) {
+            watched.push_back(wish(p->client, p->up, up_, p->down, down_, *p));
+            watched.push_back(p->connecting ? pollfd{p->server.get(), POLLOUT, 0} : wish(p->server, p->down, down_, p->up, up_, *p));
+            if (p->whole() && !p->connecting) next = std::min({next, p->up.next(up_), p->down.next(down_)});
         }
+        loop_.wait(watched, next, options_.precise ? spun : duration::zero());
+
+        const time_point now = clock::now();
+        auto look = watched.begin() + 2;
+        for (auto& p : pairs_) {
+            const short client = (look++)->revents, server = (look++)->revents;
+            if (p->connecting) {
+                if (server != 0) connected(*p);
+            } else if (server != 0) {
+                answer(*p, p->server, p->down, down_, p->up, server, now);
+            }
+            if (client != 0) answer(*p, p->client, p->up, up_, p->down, client, now);
+        }
+        obey();
+        admit();
+        pass_all();
     }
 
     /// What to watch one side for: words of its own, and room for what it is to get.
@@ -470,29 +361,6 @@ private:
         else if (out.wants_to_read(of_out, options_.buffer, p.connecting)) events = POLLIN;
         if (in.stuck && !of_in.frozen) events |= POLLOUT;
         return {events == 0 ? -1 : side.get(), events, 0}; // a hang-up cannot be left unheard otherwise
-    }
-
-    void wait(std::vector<pollfd>& watched, time_point until) const noexcept {
-        timespec left{};
-        const timespec* limit = nullptr;
-        if (until != time_point::max()) {
-            auto t = deadline{until}.remaining();
-            if (options_.precise) t = std::max(t - spun, duration::zero());
-            const auto s = std::chrono::floor<std::chrono::seconds>(t);
-            left.tv_sec = static_cast<time_t>(s.count());
-            left.tv_nsec = static_cast<long>((t - s).count());
-            limit = &left;
-        }
-#if defined(__linux__)
-        const int n = ::ppoll(watched.data(), watched.size(), limit, nullptr);
-#else
-        int ms = -1;
-        if (limit != nullptr) ms = static_cast<int>(std::min<long long>(left.tv_sec * 1000LL + (left.tv_nsec + 999'999) / 1'000'000, INT_MAX));
-        const int n = ::poll(watched.data(), static_cast<nfds_t>(watched.size()), ms);
-#endif
-        if (n < 0) {
-            for (pollfd& p : watched) p.revents = 0;
-        }
     }
 
     void connected(detail::proxied& p) noexcept {
@@ -527,12 +395,7 @@ private:
     }
 
     void obey() {
-        while (::read(woken_.get(), part_.data(), part_.size()) > 0) {}
-        std::vector<std::packaged_task<void()>> tasks;
-        {
-            const std::lock_guard lock{mutex_};
-            tasks.swap(asked_);
-        }
+        auto tasks = loop_.asked();
         if (tasks.empty()) return;
         admit(); // who has connected before is meant as well, and what was said before is on its way
         const time_point now = clock::now();
@@ -548,7 +411,7 @@ private:
         while (listener_) {
             detail::descriptor client{::accept(listener_.get(), nullptr, nullptr)};
             if (!client) return;
-            prepare(client.get());
+            detail::prepare(client.get());
             seen_.fetch_add(1, std::memory_order_relaxed);
             if (welcome_ == detail::welcome::reset) {
                 client.close(ending::reset);
@@ -562,7 +425,7 @@ private:
                 p->server = detail::descriptor{::socket(target_.at.ss_family, SOCK_STREAM, 0)};
                 bool reached = false;
                 if (p->server) {
-                    prepare(p->server.get());
+                    detail::prepare(p->server.get());
                     reached = ::connect(p->server.get(), reinterpret_cast<const sockaddr*>(&target_.at), target_.size) == 0;
                     p->connecting = !reached && errno == EINPROGRESS;
                 }
@@ -647,13 +510,9 @@ private:
     const fault_proxy_options options_;
     const address target_;
     unsigned port_ = 0;
-    detail::descriptor reserved_, woken_, waker_; // the port, also while nobody listens there
-    std::atomic<bool> stop_{false};
+    detail::descriptor reserved_; // the port, also while nobody listens there
     std::atomic<std::size_t> seen_{0}, open_{0};
     std::atomic<std::uint64_t> up_bytes_{0}, down_bytes_{0};
-
-    std::mutex mutex_; // guards asked_
-    std::vector<std::packaged_task<void()>> asked_;
 
     // The thread's own.
     detail::descriptor listener_;
@@ -662,7 +521,7 @@ private:
     std::list<std::unique_ptr<detail::proxied>> pairs_;
     std::array<char, 65536> part_;
 
-    std::thread thread_; // the last: it uses all the others
+    detail::server_loop loop_{"fault_proxy"}; // the last: its thread uses all the others
 };
 
 } // namespace cenote::testing

@@ -142,45 +142,24 @@ private:
 /// Cost     a call that nothing was said about takes no lock and allocates nothing.
 /// With     the words of `script`: `site` is where, `outcome` is what. `fail`, `throw_std` and the like come instead of the driver's call,
 ///          and so does a deadline that passes; a delay, a gate and `ok` before it, `then_lost` after it.
-class faults {
+/// With     a hook that throws where the driver concept says noexcept ends the program.
+/// Errors   as with `script`, and std::invalid_argument also for `until_deadline` where there is no deadline.
+class faults : public detail::plans<faults> {
 public:
-    using hook = std::function<void(const call&)>;
-
     faults() : s_{std::make_shared<state>()} {}
     /// The clock must outlive every handle. A call that would hang without a deadline throws class `timeout`, and the clock stays.
     explicit faults(manual_clock& c) : faults{} { s_->clock = &c; }
 
-    // What goes wrong: for each call what was queued for it, else by chance, else always.
+    // What goes wrong: `next`, `always`, `on` and `clear`, and these. For each call what was queued for it, else by chance, else always.
 
-    /// The next `n` calls of `s` that nothing was queued for.
-    ///
-    /// Errors   here and below: std::invalid_argument when the outcome does not fit the site: a throw where the driver concept says
-    ///          noexcept, a value that another call returns, `until_deadline` where there is no deadline.
-    faults& next(site s, const outcome& o, std::size_t n = 1) {
-        const auto shared = checked(s, o);
-        const std::lock_guard lock{s_->m};
-        plan& p = plan_of(s);
-        for (auto& place : p.queue) {
-            if (n == 0) break;
-            if (place == nullptr) {
-                place = shared;
-                --n;
-            }
-        }
-        p.queue.insert(p.queue.end(), n, shared);
-        p.arm();
-        return *this;
-    }
     /// The `n`th call of `s` from now on. Range: 1 to a million, else std::invalid_argument.
     faults& nth(site s, std::size_t n, const outcome& o) {
         if (n < 1 || n > 1'000'000) cenote::detail::bad_value("faults.nth(n)", n, "must be 1 to 1000000");
         auto shared = checked(s, o);
-        const std::lock_guard lock{s_->m};
-        plan& p = plan_of(s);
-        if (p.queue.size() < n) p.queue.resize(n);
-        p.queue[n - 1] = std::move(shared);
-        p.arm();
-        return *this;
+        return tell(s, [&](plan& p) {
+            if (p.queue.size() < n) p.queue.resize(n);
+            p.queue[n - 1] = std::move(shared);
+        });
     }
     /// A share of the calls of `s`; may be said several times, for a share of each kind. What a call meets depends on the seed, on `s` and
     /// on how many calls of `s` there were, and on nothing else: threads may race, and a run can be repeated.
@@ -189,45 +168,20 @@ public:
     faults& randomly(site s, double share, const outcome& o) {
         if (!(share >= 0 && share <= 1)) cenote::detail::bad_value("faults.randomly(share)", share, "must be 0 to 1");
         auto shared = checked(s, o);
-        const std::lock_guard lock{s_->m};
-        plan& p = plan_of(s);
-        double all = share;
-        for (const chance& c : p.chances) all += c.share;
-        if (all > 1 + 1e-9) cenote::detail::bad_value("faults.randomly(share)", share, "must leave all shares of the site at 1 or less");
-        p.chances.push_back({share, std::move(shared)});
-        p.arm();
-        return *this;
+        return tell(s, [&](plan& p) {
+            double all = share;
+            for (const chance& c : p.chances) all += c.share;
+            if (all > 1 + 1e-9) cenote::detail::bad_value("faults.randomly(share)", share, "must leave all shares of the site at 1 or less");
+            p.chances.push_back({share, std::move(shared)});
+        });
     }
     /// Default  1.
     faults& seed(std::uint64_t n) noexcept {
         s_->seed.store(n, std::memory_order_relaxed);
         return *this;
     }
-    /// Every call of `s` that nothing else was said about.
-    faults& always(site s, const outcome& o) {
-        auto shared = checked(s, o);
-        const std::lock_guard lock{s_->m};
-        plan& p = plan_of(s);
-        p.otherwise = std::move(shared);
-        p.arm();
-        return *this;
-    }
-    /// Runs `h` in every call of `s`, before its outcome, without a lock. What it throws comes out of the call, and ends the program where
-    /// the driver concept says noexcept. An empty one takes it away.
-    faults& on(site s, hook h) {
-        auto shared = h ? std::make_shared<const hook>(std::move(h)) : nullptr;
-        const std::lock_guard lock{s_->m};
-        plan& p = plan_of(s);
-        p.before = std::move(shared);
-        p.arm();
-        return *this;
-    }
-    /// Forgets everything said about `s`, or about all. A call that is being delayed stays so.
-    faults& clear(site s) noexcept {
-        const std::lock_guard lock{s_->m};
-        plan_of(s).clear();
-        return *this;
-    }
+    using plans::clear;
+    /// Forgets everything said about all. Calls that are being delayed stay so.
     faults& clear() noexcept {
         const std::lock_guard lock{s_->m};
         for (plan& p : s_->plans) p.clear();
@@ -281,21 +235,13 @@ public:
         }
         return all;
     }
-    /// Waits until `s` was called `n` times in all; false if that did not happen in time.
-    [[nodiscard]] bool await(site s, std::size_t n, timeout t = std::chrono::seconds{10}) const {
-        const deadline by = deadline::in(t);
-        while (plan_of(s).calls.load(std::memory_order_acquire) < n) {
-            if (by.expired()) return false;
-            std::this_thread::sleep_for(std::chrono::microseconds{200});
-        }
-        return true;
-    }
 
 private:
     template <driver D>
     friend class faulty;
     template <can_dial D>
     friend class faulty_dialling;
+    friend class detail::plans<faults>;
 
     using mark = detail::fault_mark;
     using counter = std::atomic<std::size_t>;
@@ -305,20 +251,25 @@ private:
         double share;
         told what;
     };
-    struct plan {
-        std::deque<told> queue; // null: nothing was queued for this one
+    /// In its queue null says: nothing was queued for this one.
+    struct plan : detail::site_plan {
         std::vector<chance> chances;
-        told otherwise;
-        std::shared_ptr<const hook> before;
-        std::atomic<bool> armed{false};
-        counter calls{0}, hit{0}, thrown{0}, timeouts{0}, delayed{0}, answered{0}, dropped{0};
+        counter hit{0}, thrown{0}, timeouts{0}, delayed{0}, answered{0}, dropped{0};
 
+        void add(const told& o, std::size_t n) {
+            for (auto& place : queue) {
+                if (n == 0) break;
+                if (place == nullptr) {
+                    place = o;
+                    --n;
+                }
+            }
+            site_plan::add(o, n);
+        }
         void arm() noexcept { armed.store(!queue.empty() || !chances.empty() || otherwise || before, std::memory_order_release); }
         void clear() noexcept {
-            queue.clear();
             chances.clear();
-            otherwise.reset();
-            before.reset();
+            site_plan::clear();
             arm();
         }
     };

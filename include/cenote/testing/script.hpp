@@ -207,61 +207,97 @@ private:
     bool loses_ = false;
 };
 
+namespace detail {
+
+/// What is to happen to the calls of one site. A lock guards all but the last two.
+struct site_plan {
+    std::deque<std::shared_ptr<const outcome>> queue;
+    std::shared_ptr<const outcome> otherwise;
+    std::shared_ptr<const std::function<void(const call&)>> before;
+    std::atomic<bool> armed{false};
+    std::atomic<std::size_t> calls{0};
+
+    void add(const std::shared_ptr<const outcome>& o, std::size_t n) { queue.insert(queue.end(), n, o); }
+    void arm() noexcept { armed.store(!queue.empty() || otherwise || before, std::memory_order_release); }
+    void clear() noexcept {
+        queue.clear();
+        otherwise.reset();
+        before.reset();
+        arm();
+    }
+};
+
+/// The words that `script` and `faults` share, to say what the calls of a driver do. `Self` has the plans, a site_plan or what is made of
+/// one for each site, and says with `checked` which outcomes fit.
+template <class Self>
+class plans {
+public:
+    using hook = std::function<void(const call&)>;
+
+    /// The next `n` calls of `s` that nothing was queued for.
+    ///
+    /// Errors   here and wherever an outcome is given: std::invalid_argument when it does not fit the site: a throw where the concept says
+    ///          noexcept, a value that another call returns.
+    Self& next(site s, const outcome& o, std::size_t n = 1) {
+        const auto shared = Self::checked(s, o);
+        return tell(s, [&](auto& p) { p.add(shared, n); });
+    }
+    /// Every call of `s` that nothing else was said about.
+    Self& always(site s, const outcome& o) {
+        auto shared = Self::checked(s, o);
+        return tell(s, [&](auto& p) { p.otherwise = std::move(shared); });
+    }
+    /// Runs `h` in every call of `s`, before its outcome, without a lock. It may throw anything where the call may throw. An empty one takes
+    /// it away.
+    Self& on(site s, hook h) {
+        auto shared = h ? std::make_shared<const hook>(std::move(h)) : nullptr;
+        return tell(s, [&](auto& p) { p.before = std::move(shared); });
+    }
+    /// Forgets everything said about `s`. A call that is being delayed stays so.
+    Self& clear(site s) noexcept {
+        return tell(s, [](auto& p) noexcept { p.clear(); });
+    }
+    /// Waits until `s` was called `n` times in all; false if that did not happen in time.
+    [[nodiscard]] bool await(site s, std::size_t n, timeout t = std::chrono::seconds{10}) const {
+        const deadline by = deadline::in(t);
+        while (static_cast<const Self&>(*this).plan_of(s).calls.load(std::memory_order_acquire) < n) {
+            if (by.expired()) return false;
+            std::this_thread::sleep_for(std::chrono::microseconds{200});
+        }
+        return true;
+    }
+
+private:
+    friend Self;
+    plans() = default;
+
+    /// Changes what is said about `s`, under the lock.
+    template <class F>
+    Self& tell(site s, const F& change) {
+        Self& self = static_cast<Self&>(*this);
+        const std::lock_guard lock{self.s_->m};
+        auto& p = self.plan_of(s);
+        change(p);
+        p.arm();
+        return self;
+    }
+};
+
+} // namespace detail
+
 /// The script of a scripted driver: says what its calls do, counts them, and keeps a list of what the pool did wrong.
 ///
 /// Shape    `script s; pool p{scripted{s}, …};` A copy is a second handle to the same script, so it may outlive the pool and be outlived.
 /// Called   every function from any thread at any time.
 /// Cost     a call of the driver that nothing was scripted for takes no lock and allocates nothing, so that the script does not
 ///          order threads that the pool should have ordered, and a thread sanitizer still sees it.
-class script {
+/// With     a hook that throws where the driver concept says noexcept is recorded as a violation.
+class script : public detail::plans<script> {
 public:
-    using hook = std::function<void(const call&)>;
-
     script() : s_{std::make_shared<state>()} {}
 
-    // What the calls do.
+    // What the calls do: `next`, `always`, `on` and `clear`, and
 
-    /// The next `n` calls of `s` that nothing was queued for.
-    ///
-    /// Errors   std::invalid_argument when the outcome does not fit the site: a throw where the concept says noexcept, a value that
-    ///          another call returns.
-    script& next(site s, const outcome& o, std::size_t n = 1) {
-        auto shared = checked(s, o);
-        const std::lock_guard lock{s_->m};
-        plan& p = plan_of(s);
-        p.queue.insert(p.queue.end(), n, shared);
-        p.arm();
-        return *this;
-    }
-    /// Every call of `s` that nothing is queued for. Errors as in `next`.
-    script& always(site s, const outcome& o) {
-        auto shared = checked(s, o);
-        const std::lock_guard lock{s_->m};
-        plan& p = plan_of(s);
-        p.otherwise = std::move(shared);
-        p.arm();
-        return *this;
-    }
-    /// Runs `h` in every call of `s`, before its outcome, without a lock. It may throw anything where the call may throw;
-    /// elsewhere what it throws is recorded as a violation. An empty one takes it away.
-    script& on(site s, hook h) {
-        auto shared = h ? std::make_shared<const hook>(std::move(h)) : nullptr;
-        const std::lock_guard lock{s_->m};
-        plan& p = plan_of(s);
-        p.before = std::move(shared);
-        p.arm();
-        return *this;
-    }
-    /// Forgets everything said about `s`.
-    script& clear(site s) noexcept {
-        const std::lock_guard lock{s_->m};
-        plan& p = plan_of(s);
-        p.queue.clear();
-        p.otherwise.reset();
-        p.before.reset();
-        p.arm();
-        return *this;
-    }
     /// Ends every delay now running or begun later, as if its time had come.
     void hurry() noexcept { s_->hurry.store(true, std::memory_order_relaxed); }
 
@@ -304,15 +340,6 @@ public:
         const std::lock_guard lock{s_->m};
         return s_->executed;
     }
-    /// Waits until `s` was called `n` times in all; false if that did not happen in time.
-    [[nodiscard]] bool await(site s, std::size_t n, timeout t = std::chrono::seconds{10}) const {
-        const deadline by = deadline::in(t);
-        while (calls(s) < n) {
-            if (by.expired()) return false;
-            std::this_thread::sleep_for(std::chrono::microseconds{200});
-        }
-        return true;
-    }
 
     /// What the pool did that no pool may do, a sentence each: one connection in two hands, used after close, closed twice, destroyed
     /// open, used while the answer of a clean-up is on its way, more open than the limit.
@@ -338,16 +365,9 @@ private:
     friend class scripted_token;
     friend class scripted_base;
     friend class faults;
+    friend class detail::plans<script>;
 
-    struct plan {
-        std::deque<std::shared_ptr<const outcome>> queue;
-        std::shared_ptr<const outcome> otherwise;
-        std::shared_ptr<const hook> before;
-        std::atomic<bool> armed{false};
-        std::atomic<std::size_t> calls{0};
-
-        void arm() noexcept { armed.store(!queue.empty() || otherwise || before, std::memory_order_release); }
-    };
+    using plan = detail::site_plan;
 
     /// One open session. The connection owns it; `state::open` looks at it under the lock.
     struct session {

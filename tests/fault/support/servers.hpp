@@ -12,11 +12,13 @@
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <thread>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -211,12 +213,31 @@ struct mysql_server {
     static std::string count(const std::string&) { return "select count(*) from information_schema.processlist where user = 'cenote'"; }
 };
 
+template <class Server>
+inline constexpr bool is_mysql = std::is_same_v<Server, mysql_server>;
+
+/// Statements of who may do everything.
+template <class Server>
+class admin {
+public:
+    /// `more`: behind PostgreSQL's connection string.
+    explicit admin(const std::string& more = "") {
+        if constexpr (is_mysql<Server>) who_.emplace(mysql_tests::as_root());
+        else who_.emplace(servers::postgres().admin + more);
+    }
+    void run(const std::string& sql) { who_->run(sql); }
+    std::string ask(const std::string& sql) { return who_->ask(sql); }
+
+protected:
+    std::optional<std::conditional_t<is_mysql<Server>, mysql_tests::opened, pg::witness>> who_;
+};
+
 /// A table that outlives the server's violent end, for what is never to be committed.
 template <class Server>
 class table_of_its_own {
 public:
     table_of_its_own() {
-        if constexpr (is_mysql) {
+        if constexpr (is_mysql<Server>) {
             mysql_tests::opened root{mysql_tests::as_root()};
             root.run("set global innodb_flush_log_at_trx_commit = 1");
             root.run("create table " + name_ + " (n int) engine = innodb");
@@ -231,7 +252,7 @@ public:
     ~table_of_its_own() {
         try {
             Server::ensure();
-            if constexpr (is_mysql) mysql_tests::opened{mysql_tests::as_root()}.run("drop table " + name_);
+            if constexpr (is_mysql<Server>) mysql_tests::opened{mysql_tests::as_root()}.run("drop table " + name_);
             else pg::witness{servers::postgres().unix_socket}.run("drop table " + name_);
         } catch (const std::exception&) { // the servers are thrown away
         }
@@ -239,13 +260,12 @@ public:
     [[nodiscard]] const std::string& name() const { return name_; }
     [[nodiscard]] std::string rows() const {
         const std::string sql = "select count(*) from " + name_;
-        if constexpr (is_mysql) return mysql_tests::opened{mysql_tests::as_root()}.ask(sql);
+        if constexpr (is_mysql<Server>) return mysql_tests::opened{mysql_tests::as_root()}.ask(sql);
         else return pg::witness{servers::postgres().unix_socket}.ask(sql);
     }
 
 private:
-    static constexpr bool is_mysql = std::is_same_v<Server, mysql_server>;
-    std::string name_ = (is_mysql ? servers::mysql().database + "." : "") + "chaos_" + std::to_string(::getpid());
+    std::string name_ = (is_mysql<Server> ? servers::mysql().database + "." : "") + "chaos_" + std::to_string(::getpid());
 };
 
 } // namespace fault

@@ -8,12 +8,6 @@ using namespace pool_test;
 
 namespace {
 constexpr time_point t0 = manual_clock::start;
-
-template <class Pool>
-void open_idle(Pool& p, std::size_t n) {
-    std::vector<typename Pool::lease> all;
-    for (std::size_t i = 0; i < n; ++i) all.push_back(p.acquire());
-}
 } // namespace
 
 TEST_CASE("a connection past its max_lifetime is replaced at checkout") {

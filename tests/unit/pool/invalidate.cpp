@@ -14,18 +14,8 @@ using namespace pool_test;
 
 namespace {
 
-template <class Pool>
-std::vector<typename Pool::lease> hold(Pool& p, std::size_t n) {
-    std::vector<typename Pool::lease> all;
-    for (std::size_t i = 0; i < n; ++i) all.push_back(p.acquire(timeout{patience}));
-    return all;
-}
-void open_idle(any_pool auto& p, std::size_t n) { (void)hold(p, n); }
-
 /// A pool whose idle connections nothing looks at.
 auto trusting(script& s, auto... more) { return pool{scripted{s}, no_validation{}, no_age_limit{}, no_reset{}, counters{}, more...}; }
-
-std::uint64_t ended(any_pool auto& p, close_reason why) { return p.template get<counters>().closed_for(why); }
 
 } // namespace
 

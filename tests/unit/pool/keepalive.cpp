@@ -6,19 +6,10 @@
 #include <set>
 #include <stdexcept>
 #include <thread>
-#include <vector>
 
 using namespace pool_test;
 
 namespace {
-
-template <class Pool>
-std::vector<typename Pool::lease> hold(Pool& p, std::size_t n) {
-    std::vector<typename Pool::lease> all;
-    for (std::size_t i = 0; i < n; ++i) all.push_back(p.acquire(timeout{patience}));
-    return all;
-}
-void open_idle(any_pool auto& p, std::size_t n) { (void)hold(p, n); }
 
 /// Whatever is due, two at a time, until nothing is.
 void maintain_all(any_pool auto& p, const script& s) {

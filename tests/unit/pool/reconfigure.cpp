@@ -10,7 +10,6 @@
 #include <memory>
 #include <new>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -32,24 +31,6 @@ struct by_hand {
     static constexpr bool threads = false;
     static auto make(script s, auto... policies) { return pool{scripted{s}, manual{}, live_settings{}, policies...}; }
 };
-
-template <class Pool>
-std::vector<typename Pool::lease> take(Pool& p, std::size_t n) {
-    std::vector<typename Pool::lease> all;
-    for (std::size_t i = 0; i < n; ++i) all.push_back(p.acquire(timeout{patience}));
-    return all;
-}
-
-/// What `f` throws as std::invalid_argument says.
-template <class F>
-std::string refusal(F f) {
-    try {
-        f();
-    } catch (const std::invalid_argument& e) {
-        return e.what();
-    }
-    return "nothing was refused";
-}
 
 /// The time limits that the driver's calls of one sort were given.
 class limits_of_calls {
@@ -202,14 +183,7 @@ TEMPLATE_TEST_CASE("max grows at once, also for those who wait, and beyond the c
     const auto grow = [&](auto locking) {
         auto p = TestType::make(s, bounded{.max = 1, .ceiling = 2}, locking);
         auto held = p.acquire(timeout{patience});
-        bool a = false, b = false;
-        std::jthread first{[&] { a = good(p.acquire(timeout{patience})); }};
-        std::jthread second{[&] { b = good(p.acquire(timeout{patience})); }};
-        REQUIRE(eventually([&] { return p.stats().pending == 2; }));
-        p.reconfigure(bounded{.max = 3});
-        first.join();
-        second.join();
-        CHECK((a && b));
+        CHECK(serves_two(p, [&] { p.reconfigure(bounded{.max = 3}); }));
         CHECK(p.stats().max == 3);
         held.give_back();
         check_capacity(p, 3);
@@ -248,7 +222,7 @@ TEMPLATE_TEST_CASE("a ceiling for which the locking has no room is refused; a mu
 TEMPLATE_TEST_CASE("max shrinks: idle ones go at once, the rest as they come back, and nothing that is leased is cut", "", in_background, by_hand) {
     watched s{4};
     auto p = TestType::make(s, bounded{.max = 4});
-    auto all = take(p, 4);
+    auto all = hold(p, 4);
     all[0].give_back();
     p.reconfigure(bounded{.max = 2});
     CHECK(p.stats().max == 2);
@@ -398,7 +372,7 @@ TEST_CASE("max_lifetime is asked with its new value at checkout, at return and w
     watched s{3};
     manual_clock time;
     pool p{scripted{s}, live_settings{}, manual{}, with_mutex{}, bounded{.max = 3}, max_lifetime{100s, 0.0}, no_idle_timeout{}, no_validation{}, counters{}, clock::manual{time}};
-    auto all = take(p, 3);
+    auto all = hold(p, 3);
     auto held = std::move(all.back());
     all.clear();
     time.advance(10s);
@@ -783,7 +757,7 @@ TEST_CASE("a pool with its slots inside keeps its size; the rest can be changed"
         pool p{scripted{s}, fixed<2>{}, live_settings{}, acquire_timeout{patience}, idle_timeout{100s}, clock::manual{time}};
         static_assert(!detail::contains_v<fixed<2>, decltype(p)::core_type::cfg::tunable>);
         check_capacity(p, 2);
-        auto held = take(p, 2);
+        auto held = hold(p, 2);
         p.reconfigure(acquire_timeout{1ms}, idle_timeout{10s});
         CHECK(code_of([&] { (void)p.acquire(); }) == errc::acquire_timeout);
         held.clear();
@@ -843,7 +817,7 @@ TEST_CASE("policies of users' own can be changed if they can be copied") {
 TEMPLATE_TEST_CASE("a suspended pool and a closed one can be reconfigured", "", in_background, by_hand) {
     watched s{4};
     auto p = TestType::make(s, bounded{.max = 4}, never_cut{});
-    auto all = take(p, 4);
+    auto all = hold(p, 4);
     auto last = std::move(all.back());
     p.suspend();
     all.clear();

@@ -55,14 +55,6 @@ struct listener {
     void on_refreshed(const refreshed_event& e) { to->add(e); }
 };
 
-template <class Pool>
-std::vector<typename Pool::lease> hold(Pool& p, std::size_t n) {
-    std::vector<typename Pool::lease> all;
-    for (std::size_t i = 0; i < n; ++i) all.push_back(p.acquire(timeout{patience}));
-    return all;
-}
-void open_idle(any_pool auto& p, std::size_t n) { (void)hold(p, n); }
-
 struct by_mutex {
     static auto make(script s, auto... policies) { return pool{scripted{s}, manual{}, with_mutex{}, policies...}; }
 };

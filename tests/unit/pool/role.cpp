@@ -1,23 +1,10 @@
 // Distributed under the Boost Software License, Version 1.0. See LICENSE.
 #include "unit/pool/support.hpp"
 
-#include <cstddef>
 #include <stdexcept>
 #include <vector>
 
 using namespace pool_test;
-
-namespace {
-
-template <class Pool>
-std::vector<typename Pool::lease> hold(Pool& p, std::size_t n) {
-    std::vector<typename Pool::lease> all;
-    for (std::size_t i = 0; i < n; ++i) all.push_back(p.acquire(timeout{patience}));
-    return all;
-}
-std::uint64_t ended(any_pool auto& p, close_reason why) { return p.template get<counters>().closed_for(why); }
-
-} // namespace
 
 TEST_CASE("a connection to a server of the other role is closed, and the error says what it was") {
     watched s{1};

@@ -5,7 +5,6 @@
 
 #include <atomic>
 #include <concepts>
-#include <stdexcept>
 #include <string>
 #include <thread>
 #include <type_traits>
@@ -23,25 +22,6 @@ struct by_hand {
     static constexpr bool threads = false;
     static auto make(script s, auto... policies) { return pool{scripted{s}, manual{}, policies...}; }
 };
-
-/// As many leases as asked for.
-template <class Pool>
-std::vector<typename Pool::lease> take(Pool& p, std::size_t n) {
-    std::vector<typename Pool::lease> all;
-    for (std::size_t i = 0; i < n; ++i) all.push_back(p.acquire(timeout{patience}));
-    return all;
-}
-
-/// What `f` throws as std::invalid_argument says.
-template <class F>
-std::string refusal(F f) {
-    try {
-        f();
-    } catch (const std::invalid_argument& e) {
-        return e.what();
-    }
-    return "nothing was refused";
-}
 
 } // namespace
 
@@ -71,7 +51,7 @@ TEMPLATE_TEST_CASE("beyond size a returned connection is closed, and those withi
     watched s{3};
     auto p = TestType::make(s, overflow{.size = 1, .max_overflow = 2});
     for (int round = 0; round < 2; ++round) {
-        auto all = take(p, 3);
+        auto all = hold(p, 3);
         CHECK_FALSE(p.try_acquire());
         for (auto& l : all) l.give_back();
         if (!TestType::threads) {
@@ -87,7 +67,7 @@ TEMPLATE_TEST_CASE("beyond size a returned connection is closed, and those withi
 TEMPLATE_TEST_CASE("an overflow connection goes to somebody who waits instead of being closed", "", in_background, by_hand) {
     watched s{2};
     auto p = TestType::make(s, overflow{.size = 1, .max_overflow = 1}, strictly_fair{});
-    auto all = take(p, 2);
+    auto all = hold(p, 2);
     std::size_t id = 0;
     std::jthread waiter{[&] { id = p.acquire(timeout{patience})->id(); }};
     REQUIRE(eventually([&] { return p.stats().pending == 1; }));
@@ -114,7 +94,7 @@ TEST_CASE("a pool of fixed size keeps its slots inside and opens at most so many
         CHECK(gauges_of(p) == gauges{.idle = 2});
         CHECK(p.stats().max == 2);
         std::atomic<bool> fine{false};
-        auto all = take(p, 2);
+        auto all = hold(p, 2);
         std::jthread waiter{[&] { fine = good(p.acquire(timeout{patience})); }}; // its lock and its queue are there all the same
         REQUIRE(eventually([&] { return p.stats().pending == 1; }));
         all.clear();
@@ -139,7 +119,7 @@ TEST_CASE("min_idle and min are kept by the background thread without anybody as
         REQUIRE(becomes(p, {.idle = 2}));
         auto one = p.acquire();
         REQUIRE(becomes(p, {.idle = 2, .used = 1}));
-        auto more = take(p, 2);
+        auto more = hold(p, 2);
         REQUIRE(becomes(p, {.idle = 1, .used = 3})); // as far as max allows
         for (auto& l : more) l.discard();
         REQUIRE(becomes(p, {.idle = 2, .used = 1}));
@@ -171,7 +151,7 @@ TEST_CASE("under manual, maintain() opens what min and min_idle want") {
     CHECK(gauges_of(p) == gauges{});
     (void)p.maintain();
     CHECK(gauges_of(p) == gauges{.idle = 3});
-    auto held = take(p, 3);
+    auto held = hold(p, 3);
     CHECK(gauges_of(p) == gauges{.used = 3});
     (void)p.maintain();
     CHECK(gauges_of(p) == gauges{.idle = 2, .used = 3});
@@ -192,14 +172,7 @@ TEMPLATE_TEST_CASE("growing takes effect at once, also for those who wait", "", 
     auto p = TestType::make(s, bounded{.max = 1, .ceiling = 3});
     auto held = p.acquire(timeout{patience});
     CHECK_FALSE(p.try_acquire());
-    bool a = false, b = false;
-    std::jthread first{[&] { a = good(p.acquire(timeout{patience})); }};
-    std::jthread second{[&] { b = good(p.acquire(timeout{patience})); }};
-    REQUIRE(eventually([&] { return p.stats().pending == 2; }));
-    p.resize(3);
-    first.join();
-    second.join();
-    CHECK((a && b));
+    CHECK(serves_two(p, [&] { p.resize(3); }));
     CHECK(p.stats().max == 3);
     held.give_back();
     check_capacity(p, 3);
@@ -208,7 +181,7 @@ TEMPLATE_TEST_CASE("growing takes effect at once, also for those who wait", "", 
 TEMPLATE_TEST_CASE("shrinking closes idle connections at once, the coldest first", "", in_background, by_hand) {
     watched s{4};
     auto p = TestType::make(s, bounded{.max = 4}, with_mutex{});
-    auto all = take(p, 4);
+    auto all = hold(p, 4);
     const std::size_t warmest = all[2]->id();
     all[0].give_back();
     all[1].give_back();
@@ -226,7 +199,7 @@ TEMPLATE_TEST_CASE("shrinking closes idle connections at once, the coldest first
 TEMPLATE_TEST_CASE("shrinking cuts no lease; what is too many goes as it comes back", "", in_background, by_hand) {
     watched s{3};
     auto p = TestType::make(s, bounded{.max = 3});
-    auto all = take(p, 3);
+    auto all = hold(p, 3);
     p.resize(1);
     CHECK(p.stats().max == 1);
     CHECK(p.stats().used == 3);
@@ -248,7 +221,7 @@ TEMPLATE_TEST_CASE("shrinking cuts no lease; what is too many goes as it comes b
 TEMPLATE_TEST_CASE("a shrink while suspended is not forgotten when the pool resumes", "", in_background, by_hand) {
     watched s{4};
     auto p = TestType::make(s, bounded{.max = 4});
-    auto all = take(p, 4);
+    auto all = hold(p, 4);
     p.suspend();
     all.clear();
     CHECK(gauges_of(p) == gauges{.idle = 4});
@@ -262,7 +235,7 @@ TEMPLATE_TEST_CASE("a shrink while suspended is not forgotten when the pool resu
 TEMPLATE_TEST_CASE("what comes back to a suspended pool beyond its size is closed", "", in_background, by_hand) {
     watched s{3};
     auto p = TestType::make(s, overflow{.size = 1, .max_overflow = 2});
-    auto all = take(p, 3);
+    auto all = hold(p, 3);
     p.suspend();
     all.clear();
     (void)p.maintain();
@@ -330,13 +303,13 @@ TEMPLATE_TEST_CASE("resizing while threads acquire loses no slot", "", in_backgr
 
 TEMPLATE_TEST_CASE("idle connections are handed out in the order that was asked for", "", in_background, by_hand) {
     const auto second_round = [](auto& p) {
-        auto all = take(p, 3);
+        auto all = hold(p, 3);
         std::vector<std::size_t> given, got;
         for (auto& l : all) {
             given.push_back(l->id());
             l.give_back();
         }
-        for (auto& l : take(p, 3)) {
+        for (auto& l : hold(p, 3)) {
             for (std::size_t i = 0; i < 3; ++i) {
                 if (l->id() == given[i]) got.push_back(i);
             }

@@ -14,6 +14,7 @@
 #include <memory>
 #include <mutex>
 #include <ostream>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -100,6 +101,19 @@ public:
     return lease->pristine();
 }
 
+/// As many leases as asked for.
+template <any_pool Pool>
+[[nodiscard]] std::vector<typename Pool::lease> hold(Pool& p, std::size_t n) {
+    std::vector<typename Pool::lease> all;
+    for (std::size_t i = 0; i < n; ++i) all.push_back(p.acquire(timeout{patience}));
+    return all;
+}
+/// Leaves so many connections idle, or more.
+void open_idle(any_pool auto& p, std::size_t n) { (void)hold(p, n); }
+
+/// How many connections were closed for this reason, of a pool with `counters`.
+[[nodiscard]] std::uint64_t ended(const any_pool auto& p, close_reason why) { return p.template get<counters>().closed_for(why); }
+
 /// Everything that can be acquired is acquired at once, and not one more: no slot was lost (inv-2). Leaves all of it given back.
 void check_capacity(any_pool auto& p, std::size_t max) {
     std::vector<typename std::remove_cvref_t<decltype(p)>::lease> all;
@@ -111,6 +125,19 @@ void check_capacity(any_pool auto& p, std::size_t max) {
         CHECK(good(all.back()));
     }
     CHECK_FALSE(p.try_acquire());
+}
+
+/// Whether two threads that wait for a connection get one each when `grow()` has made room for them.
+template <class F>
+[[nodiscard]] bool serves_two(any_pool auto& p, F grow) {
+    bool a = false, b = false;
+    std::jthread first{[&] { a = good(p.acquire(timeout{patience})); }};
+    std::jthread second{[&] { b = good(p.acquire(timeout{patience})); }};
+    REQUIRE(eventually([&] { return p.stats().pending == 2; }));
+    grow();
+    first.join();
+    second.join();
+    return a && b;
 }
 
 /// The error code that `f` throws as a cenote::error; none if it throws nothing.
@@ -125,6 +152,17 @@ template <class F>
         return e.code();
     }
     return {};
+}
+
+/// What `f` throws as std::invalid_argument says.
+template <class F>
+[[nodiscard]] std::string refusal(F f) {
+    try {
+        f();
+    } catch (const std::invalid_argument& e) {
+        return e.what();
+    }
+    return "nothing was refused";
 }
 
 /// What is told to a `recorder`, shared so that it outlives the pool.

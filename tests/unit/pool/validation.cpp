@@ -11,12 +11,6 @@ using namespace pool_test;
 
 namespace {
 
-template <class Pool>
-void open_idle(Pool& p, std::size_t n) {
-    std::vector<typename Pool::lease> all;
-    for (std::size_t i = 0; i < n; ++i) all.push_back(p.acquire(timeout{patience}));
-}
-
 time_point now() { return std::chrono::steady_clock::now(); }
 
 } // namespace

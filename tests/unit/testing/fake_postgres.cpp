@@ -3,6 +3,8 @@
 // The fake PostgreSQL server, byte by byte: no client library stands in between.
 #include <cenote/testing/fake_postgres.hpp>
 
+#include "unit/testing/raw_client.hpp"
+
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 #include <catch2/matchers/catch_matchers.hpp>
@@ -10,7 +12,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -24,7 +25,6 @@
 #include <vector>
 
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -37,15 +37,12 @@ using cenote::testing::fake_postgres;
 using cenote::testing::pg_call;
 using cenote::testing::pg_reply;
 using cenote::testing::pg_stage;
+using raw_test::patience;
 using clock_type = std::chrono::steady_clock;
 
 static_assert(!std::is_copy_constructible_v<fake_postgres> && !std::is_move_constructible_v<fake_postgres>, "its thread knows its address");
 
 namespace {
-
-constexpr auto patience = 10'000; // ms
-/// What did not come by then does not come.
-constexpr auto silence = 50; // ms
 
 std::string number(std::uint32_t n) {
     return {static_cast<char>(n >> 24), static_cast<char>(n >> 16 & 0xff), static_cast<char>(n >> 8 & 0xff), static_cast<char>(n & 0xff)};
@@ -66,41 +63,11 @@ std::string run_extended(const std::string& sql) { return parse(sql) + bind() + 
 std::string cancel_of(std::uint32_t process, std::uint32_t key) { return startup(80877102, number(process) + number(key)); }
 
 /// A client that has no idea of the protocol but where messages end.
-class client {
+class client : public raw_test::end_point {
 public:
-    explicit client(const fake_postgres& server) : fd_{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)} {
-        sockaddr_in at{};
-        at.sin_family = AF_INET;
-        at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        at.sin_port = htons(static_cast<std::uint16_t>(server.port()));
-        REQUIRE(::connect(fd_, reinterpret_cast<const sockaddr*>(&at), sizeof at) == 0);
-        const int on = 1;
-        ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    }
-    client(client&& o) noexcept : process{o.process}, key{o.key}, fd_{std::exchange(o.fd_, -1)} {}
-    ~client() { close(); }
-    void close() {
-        if (fd_ >= 0) ::close(std::exchange(fd_, -1));
-    }
-    void half_close() const { ::shutdown(fd_, SHUT_WR); }
+    explicit client(const fake_postgres& server) : end_point{to(server.port())} { REQUIRE(error() == 0); }
 
-    void say(std::string_view s) const { REQUIRE(::send(fd_, s.data(), s.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(s.size())); }
-    /// As many bytes, or fewer and then "(end)", "(reset)" or "(nothing)".
-    [[nodiscard]] std::string hear(std::size_t n, int ms = patience) const {
-        std::string out;
-        while (out.size() < n) {
-            pollfd p{fd_, POLLIN, 0};
-            if (::poll(&p, 1, ms) == 0) return out + "(nothing)";
-            std::array<char, 65536> part;
-            const ssize_t got = ::recv(fd_, part.data(), std::min(part.size(), n - out.size()), 0);
-            if (got == 0) return out + "(end)";
-            if (got < 0) return out + (errno == ECONNRESET ? "(reset)" : "(error)");
-            out.append(part.data(), static_cast<std::size_t>(got));
-        }
-        return out;
-    }
-    /// What comes within a moment.
-    [[nodiscard]] std::string next() const { return hear(1, silence); }
+    void say(std::string_view s) const { REQUIRE(end_point::say(s)); }
     /// This, and then nothing for a moment.
     [[nodiscard]] bool hears_just(const std::string& expected) const {
         const std::string came = hear(expected.size());
@@ -169,9 +136,6 @@ public:
 
     std::string parameters;
     std::uint32_t process = 0, key = 0;
-
-private:
-    int fd_;
 };
 client session(const fake_postgres& server) {
     client c{server};
@@ -824,10 +788,7 @@ TEST_CASE("everything may be called by several threads while clients come and go
     for (int t = 0; t < 3; ++t) {
         all.emplace_back([&] {
             for (int i = 0; i < 30; ++i) {
-                sockaddr_in at{};
-                at.sin_family = AF_INET;
-                at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-                at.sin_port = htons(static_cast<std::uint16_t>(server.port()));
+                const sockaddr_in at = raw_test::loopback(server.port());
                 const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
                 const std::string words = hello + query("select 1") + query("x");
                 if (::connect(fd, reinterpret_cast<const sockaddr*>(&at), sizeof at) == 0) (void)::send(fd, words.data(), words.size(), MSG_NOSIGNAL);
