@@ -446,9 +446,13 @@ public:
                     // What the pool itself does with a connection ends as soon as it is cut.
                     const duration most = c.template get<typename core_type::cfg::cutting>().grace;
                     const duration grace = leased != 0 ? most : std::min(most, duration{std::chrono::milliseconds{5}});
-                    const deadline by = deadline::after(grace, core_type::sync::now());
-                    const unsigned severed = detail::shell::sever_all(c, by, [&]() noexcept { out.drained = c.drained(by.at()); });
+                    const time_point now = core_type::sync::now();
+                    const deadline by = deadline::after(grace, now);
+                    // Who notices comes back within milliseconds, and need not wait for what the servers say.
+                    const deadline soon = deadline::after(std::min(grace / 2, duration{std::chrono::milliseconds{20}}), now);
+                    const unsigned severed = detail::shell::sever_all(c, by, [&]() noexcept { out.drained = c.drained(soon.at()); });
                     out.cut = std::min(severed, leased);
+                    if (!out.drained) out.drained = c.drained(by.at());
                 }
             }
             if (!out.drained) {
