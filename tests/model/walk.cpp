@@ -109,16 +109,19 @@ public:
     void detach(std::size_t at) { (void)take(at); }
     void maintain() {
         do_chores();
-        retire(idle.size(), [&](const connection& c) { return aged(c); }, close_reason::age);
-        const std::size_t elsewhere = staying() - idle.size();
-        const std::size_t spared = std::max<std::size_t>(rule.min_idle, rule.min > elsewhere ? rule.min - elsewhere : 0);
-        if (rule.idle > 0ms) retire(idle.size() > spared ? idle.size() - spared : 0, [&](const connection& c) { return now - c.used >= rule.idle; }, close_reason::idle);
+        std::size_t going = scan();
         do_chores();
-        while (!shut && total() < max && (staying() < rule.min || idle.size() < rule.min_idle)) {
+        bool any = false;
+        while (!shut && total() < max &&
+               ((rule.min != 0 && staying() < rule.min + going) || (rule.min_idle != 0 && idle.size() < rule.min_idle + going))) {
             const auto c = open();
             if (!c) break;
             settle(*c);
+            any = true;
         }
+        if (!any) return;
+        (void)scan(); // what stayed until there was another may go
+        do_chores();
     }
     void resize(unsigned n) {
         keep = rule.keep < rule.max ? std::min(rule.keep, n) : n;
@@ -162,6 +165,22 @@ private:
         return n > 0 && n-- > 0;
     }
     [[nodiscard]] std::size_t staying() const { return total() - closing(); }
+    /// How many idle ones are not needed for `min_idle` and `min`.
+    [[nodiscard]] std::size_t spare() const {
+        const std::size_t elsewhere = staying() - idle.size();
+        const std::size_t kept = std::max<std::size_t>(rule.min_idle, rule.min > elsewhere ? rule.min - elsewhere : 0);
+        return idle.size() > kept ? idle.size() - kept : 0;
+    }
+    /// Retires what is idle; returns how many others will soon have to go.
+    std::size_t scan() {
+        const auto at_its_end = [&](const connection& c) { return aged(c); };
+        retire(spare(), at_its_end, close_reason::age);
+        if (staying() >= max) retire(idle.size(), at_its_end, close_reason::age); // there will be no room for successors before
+        if (rule.idle > 0ms) retire(spare(), [&](const connection& c) { return now - c.used >= rule.idle; }, close_reason::idle);
+        if (rule.lifetime == 0ms || (rule.min == 0 && rule.min_idle == 0)) return 0;
+        const cenote::duration ahead = std::min({cenote::duration{2s}, cenote::duration{rule.lifetime} / 8, cenote::duration{rule.idle > 0ms ? rule.idle : rule.lifetime} / 8});
+        return static_cast<std::size_t>(std::count_if(idle.begin(), idle.end(), [&](const connection& c) { return c.opened + rule.lifetime <= now + ahead; }));
+    }
     [[nodiscard]] bool aged(const connection& c) const { return rule.lifetime > 0ms && now - c.opened >= rule.lifetime; }
 
     std::optional<connection> open() {
@@ -467,7 +486,7 @@ using cenote::background, cenote::at_return, cenote::deferred, cenote::reset_alw
 TEST_CASE("walk: lifo, ages, peek, deferred clean-up of dirty ones", "[model]") {
     walk("lifo, bounded, peek_after, deferred{reset_if_dirty}",
          {.lifetime = 100ms, .idle = 30ms, .look = looks::peek_after, .after = 3ms, .clean = cleans::deferred}, [](world& w) {
-             return cenote::pool{scripted{w.s}, cenote::bounded{.max = 4}, cenote::strictly_fair{}, cenote::lifo{}, cenote::manual{},
+             return cenote::pool{scripted{w.s}, cenote::bounded{.max = 4}, cenote::strictly_fair{}, cenote::lifo{}, cenote::with_mutex{}, cenote::manual{},
                                  cenote::max_lifetime{100ms, 0.0}, cenote::idle_timeout{30ms}, cenote::peek_after{.idle = 3ms},
                                  deferred{reset_if_dirty{}}, cenote::clock::manual{w.clock}, w.told(), cenote::never_cut{}};
          });
@@ -487,7 +506,7 @@ TEST_CASE("walk: fifo with min and min_idle, resized, reset in the background", 
 TEST_CASE("walk: overflow, uses, ping, clean-up at return", "[model]") {
     walk("lifo, overflow, max_uses, pre_ping, at_return{reset_if_dirty}",
          {.keep = 2, .max = 5, .ceiling = 5, .uses = 7, .look = looks::ping, .clean = cleans::at_return}, [](world& w) {
-             return cenote::pool{scripted{w.s}, cenote::overflow{2, 3}, cenote::barging{}, cenote::lifo{}, cenote::manual{}, cenote::no_max_lifetime{},
+             return cenote::pool{scripted{w.s}, cenote::overflow{2, 3}, cenote::barging{}, cenote::lifo{}, cenote::with_mutex{}, cenote::manual{}, cenote::no_max_lifetime{},
                                  cenote::no_idle_timeout{}, cenote::max_uses{7}, cenote::pre_ping{}, at_return{reset_if_dirty{}},
                                  cenote::clock::manual{w.clock}, w.told(), cenote::never_cut{}};
          });
@@ -505,7 +524,7 @@ TEST_CASE("walk: fifo overflow, ages and uses, deferred reset of all", "[model]"
 TEST_CASE("walk: always peeked at, clean-up in the background, ceiling", "[model]") {
     walk("lifo, resize, peek always, background{reset_if_dirty}",
          {.keep = 3, .max = 3, .ceiling = 6, .min = 1, .idle = 25ms, .look = looks::peek_after, .clean = cleans::background}, [](world& w) {
-             return cenote::pool{scripted{w.s}, cenote::bounded{.min = 1, .max = 3, .ceiling = 6}, cenote::eventually_fair{}, cenote::lifo{}, cenote::manual{},
+             return cenote::pool{scripted{w.s}, cenote::bounded{.min = 1, .max = 3, .ceiling = 6}, cenote::eventually_fair{}, cenote::lifo{}, cenote::with_mutex{}, cenote::manual{},
                                  cenote::no_max_lifetime{}, cenote::idle_timeout{25ms}, cenote::peek_after{.idle = 0ms}, background{reset_if_dirty{}},
                                  cenote::clock::manual{w.clock}, w.told(), cenote::never_cut{}};
          });
@@ -532,7 +551,7 @@ TEST_CASE("walk: one thread, overflow, lifetime, reset at return", "[model]") {
 TEST_CASE("walk: fixed capacity", "[model]") {
     walk("lifo, fixed<3>, idle_timeout, pre_ping, deferred{reset_if_dirty}",
          {.keep = 3, .max = 3, .ceiling = 3, .idle = 20ms, .look = looks::ping, .clean = cleans::deferred}, [](world& w) {
-             return cenote::pool{scripted{w.s}, cenote::fixed<3>{}, cenote::strictly_fair{}, cenote::lifo{}, cenote::no_max_lifetime{}, cenote::idle_timeout{20ms},
+             return cenote::pool{scripted{w.s}, cenote::fixed<3>{}, cenote::strictly_fair{}, cenote::lifo{}, cenote::with_mutex{}, cenote::no_max_lifetime{}, cenote::idle_timeout{20ms},
                                  cenote::pre_ping{}, deferred{reset_if_dirty{}}, cenote::clock::manual{w.clock}, w.told(), cenote::never_cut{}};
          });
 }

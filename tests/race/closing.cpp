@@ -195,7 +195,7 @@ TEST_CASE("no thread is left behind", "[race][alone]") {
     for (int r = 0; r < 100; ++r) {
         script s;
         {
-            cenote::pool db{scripted{s}, background_thread{.max_dials = 3}, bounded{.min_idle = static_cast<unsigned>(r % 3), .max = 4}};
+            cenote::pool db{scripted{s}, background_thread{.max_dials = 3}, bounded{.min_idle = static_cast<unsigned>(r % 3), .max = 4}, cenote::cut_at_close{1ms}};
             std::vector<decltype(db.acquire())> all;
             for (int i = 0; i < r % 4; ++i) all.push_back(db.acquire(10s));
             if (r % 5 == 0) (void)db.close(cenote::deadline::in(1ms));
