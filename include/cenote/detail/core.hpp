@@ -57,14 +57,20 @@ public:
         mutex_.unlock();
     }
     void succeeded() noexcept {
-        std::shared_ptr<const connect_error> gone;
         mutex_.lock();
-        last_.swap(gone);
         final_ = false;
         failures_ = 0;
         mutex_.unlock();
     }
+    /// Why the last attempt failed, if it did.
     [[nodiscard]] std::shared_ptr<const connect_error> last() noexcept {
+        mutex_.lock();
+        auto copy = failures_ != 0 ? last_ : nullptr;
+        mutex_.unlock();
+        return copy;
+    }
+    /// Why the last of those that failed did: for who was refused because of it, though another may have succeeded since.
+    [[nodiscard]] std::shared_ptr<const connect_error> last_failed() noexcept {
         mutex_.lock();
         auto copy = last_;
         mutex_.unlock();

@@ -133,7 +133,8 @@ template <class Core>
         found->holders = holders(c);
         if (found->holders.size() > 5) found->holders.resize(5);
         if constexpr (Core::keeps_log) {
-            if (const auto last = c.log().last()) found->last_connect_error = *last;
+            const bool refused = why == errc::connect_failed || why == errc::connect_timeout || why == errc::breaker_open;
+            if (const auto last = refused ? c.log().last_failed() : c.log().last()) found->last_connect_error = *last;
         }
         out.seen = std::move(found);
     } catch (...) { // out of memory: the code is right, the story is missing
