@@ -48,6 +48,34 @@ run_folder() { # run_folder <preset> <folder>
     fi
 }
 
+# Builds the tests of one folder and runs them in two processes for each processor: under a sanitizer a process takes longer to start than
+# most test cases take. What crashes costs its process and counts as one failed test.
+run_shards() { # run_shards <preset> <folder>
+    local preset=$1 folder=$2 program=$build/$1/tests/$2_tests log=$build/$1-$2-run shards=$((2 * jobs)) i good=0 bad=0 said
+    if ! build_target "$preset" "${folder}_tests"; then
+        count "$folder ($preset): does not build" 0 1
+        return
+    fi
+    for ((i = 0; i < shards; ++i)); do
+        timeout 600 "$program" '~[alone]' --shard-count "$shards" --shard-index "$i" >"$log-$i.log" 2>&1 &
+    done
+    wait
+    timeout 600 "$program" '[alone]' --allow-running-no-tests >"$log-$i.log" 2>&1 || true
+    for i in $(seq 0 "$shards"); do
+        said=$(tail -n 5 "$log-$i.log")
+        if [[ $said =~ All\ tests\ passed\ \(.*\ in\ ([0-9]+)\ test\ case ]]; then
+            ((good += BASH_REMATCH[1])) || true
+        elif [[ $said =~ test\ cases:\ +([0-9]+)\ \|(\ +([0-9]+)\ passed\ \|)?\ +([0-9]+)\ failed ]]; then
+            ((good += ${BASH_REMATCH[3]:-0}, bad += BASH_REMATCH[4])) || true
+            grep -m 6 -A 12 'FAILED:' "$log-$i.log" | excerpt
+        elif [[ $said != *'No tests ran'* ]]; then
+            ((++bad))
+            tail -n 60 "$log-$i.log" | excerpt
+        fi
+    done
+    count "$folder ($preset)" "$good" "$bad"
+}
+
 # Runs the tests of a built preset that carry the label. A skipped test case counts as failed: this command brings all that a
 # test could miss, the servers that those named server… and fault run beside too.
 run_ctest() { # run_ctest <preset> <label>
