@@ -215,7 +215,7 @@ TEST_CASE("execute ends at its deadline when the session is stopped", "[alone]")
     expect_punctual_call([](postgres& d, postgres::connection& c, deadline by) { d.execute(c, "select 1", by); });
 }
 TEST_CASE("execute with values ends at its deadline when the session is stopped, though more is to be sent than fits", "[alone]") {
-    const std::string large(16 << 20, 'x');
+    const std::string large((testing_support::sanitized ? 10 : 16) << 20, 'x'); // a sanitizer looks at each copy of it
     expect_punctual_call([&](postgres& d, postgres::connection& c, deadline by) { (void)d.execute(c, "select length($1)", {{large}}, by); });
 }
 
