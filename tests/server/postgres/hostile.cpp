@@ -518,6 +518,14 @@ TEST_CASE("case-A17: a server that lies about the transaction does not spoil the
     server.answer("select 1", pg_reply::row({"1"}));
     postgres d{server.conninfo()};
     const auto pid = [](auto& lease) { return PQbackendPID(lease.native_handle()); };
+    const auto expect_replaced = [&](auto& db, auto& lease, int process) {
+        lease = {};
+        lease = db.acquire(for_ever);
+        CHECK(pid(lease) != process);
+        CHECK(asked(d, *lease, "select 1") == "1");
+        lease = {};
+        expect_sound(db);
+    };
     SECTION("there is one, it says, and there is none: it is rolled back, and the truth comes out") {
         cenote::pool db{postgres{server.conninfo()}, bounded{.max = 1}, manual{}, counters{}};
         auto lease = db.acquire(for_ever);
@@ -540,12 +548,7 @@ TEST_CASE("case-A17: a server that lies about the transaction does not spoil the
         const int process = pid(lease);
         server.next(pg_stage::query, pg_reply::ok().claiming('T'), 2);
         CHECK_FALSE(tried(d, *lease, "select 1"));
-        lease = {};
-        lease = db.acquire(for_ever);
-        CHECK(pid(lease) != process);
-        CHECK(asked(d, *lease, "select 1") == "1");
-        lease = {};
-        expect_sound(db);
+        expect_replaced(db, lease, process);
     }
     SECTION("there is none, it says, and there is one: a full reset finds out, and it is discarded") {
         cenote::pool db{postgres{server.conninfo()}, bounded{.max = 1}, manual{}, cenote::deferred{cenote::reset_always{}}, counters{}};
@@ -554,12 +557,7 @@ TEST_CASE("case-A17: a server that lies about the transaction does not spoil the
         server.next(pg_stage::query, pg_reply::ok().claiming('I'));
         CHECK_FALSE(tried(d, *lease, "begin"));
         CHECK(d.state(*lease) == cenote::session_state::idle);
-        lease = {};
-        lease = db.acquire(for_ever);
-        CHECK(pid(lease) != process);
-        CHECK(asked(d, *lease, "select 1") == "1");
-        lease = {};
-        expect_sound(db);
+        expect_replaced(db, lease, process);
     }
     SECTION("it says what no server says") {
         cenote::pool db{postgres{server.conninfo()}, bounded{.max = 1}, manual{}, counters{}};
@@ -568,10 +566,7 @@ TEST_CASE("case-A17: a server that lies about the transaction does not spoil the
         server.next(pg_stage::query, pg_reply::ok().claiming('?'));
         (void)tried(d, *lease, "select 1");
         CHECK(d.state(*lease) == cenote::session_state::unknown);
-        lease = {};
-        lease = db.acquire(for_ever);
-        CHECK(pid(lease) != process);
-        CHECK(asked(d, *lease, "select 1") == "1");
+        expect_replaced(db, lease, process);
     }
 }
 

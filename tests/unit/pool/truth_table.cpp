@@ -1,10 +1,15 @@
 // Distributed under the Boost Software License, Version 1.0. See LICENSE.
 #include "unit/pool/support.hpp"
 
+#include <catch2/matchers/catch_matchers_string.hpp>
+
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
 #include <string>
 #include <system_error>
 #include <type_traits>
@@ -16,8 +21,7 @@ using namespace pool_test;
 namespace {
 constexpr auto idle_after = 10s, old_after = 100s;
 
-/// A row of README's table "min_idle, idle_timeout, max_lifetime and max together". Rows and cells are the same in both: who changes one
-/// changes the other.
+/// A row of README's table "min_idle, idle_timeout, max_lifetime and max together".
 struct row {
     unsigned min_idle, min, max;
     bool idle_timeout, max_lifetime;
@@ -115,6 +119,22 @@ TEST_CASE("min_idle, min, idle_timeout, max_lifetime and max together: each cell
         CHECK(is.fewest == r.fewest);
         CHECK(is.replaced == r.replaced);
     }
+}
+
+TEST_CASE("README.md carries the table of min_idle, idle_timeout, max_lifetime and max as it is tested") {
+    std::ostringstream wanted;
+    wanted << "|---:|---:|---:|---|---|---:|---:|---:|---:|\n";
+    const auto on = [](bool yes) { return yes ? "on" : "off"; };
+    for (const row& r : table) {
+        wanted << "| " << r.min_idle << " | " << r.min << " | " << r.max << " | " << on(r.idle_timeout) << " | " << on(r.max_lifetime) << " | "
+               << r.after_idle_timeout << " | " << r.after_max_lifetime << " | " << r.fewest << " | " << r.replaced << " |\n";
+    }
+    wanted << '\n'; // and no row more
+    const auto root = std::filesystem::path{__FILE__}.parent_path().parent_path().parent_path().parent_path();
+    std::ifstream file{root / "README.md"};
+    std::ostringstream readme;
+    readme << file.rdbuf();
+    CHECK_THAT(readme.str(), Catch::Matchers::ContainsSubstring(wanted.str()));
 }
 
 TEST_CASE("the table has every combination once, and says what it is for") {
