@@ -242,7 +242,6 @@ private:
                 entry("peek_after{0}, deferred{reset_always}", far, false, look, deferred{reset_always{}}), //
                 entry("pre_ping, deferred{reset_always}", far, false, pre_ping{}, deferred{reset_always{}}), //
                 entry("pre_ping, at_return{reset_always}", far, false, pre_ping{}, at_return{reset_always{}}));
-        std::printf("   deferred is to have a ratio of 1.1 at most\n");
     }
     [[nodiscard]] static double round_trip(driver d, int turns) {
         connection c = d.open(cenote::deadline::in(std::chrono::seconds{5}));
