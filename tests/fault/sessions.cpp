@@ -219,7 +219,7 @@ TEMPLATE_TEST_CASE("case-D6: close meets acquire, open, give back, resize and an
         for (unsigned c = 0; c < 2; ++c) {
             all.emplace_back([&, c] {
                 start.arrive_and_wait();
-                std::this_thread::sleep_for(std::chrono::microseconds{(round * 977 + c * 331) % 12'000}); // from before the first is open to well after
+                std::this_thread::sleep_for(std::chrono::microseconds{(round * 9'770 + c * 331) % 40'000}); // from before the first is open to well after
                 closed = true;
                 const auto report = db.close(cuts ? deadline::in(0ms) : deadline::in(10s));
                 if (!cuts && !report.drained) wrong.add(std::to_string(report.still_out) + " are still out");
