@@ -369,4 +369,20 @@ TEST_CASE("case-B14: where no cancel arrives, client_connection_check_interval e
         cancelled.add(steady::now() - began);
     }
     tell("case-B14", "PostgreSQL, the same where the cancel arrives, without the setting: " + cancelled.summary());
+    times late;
+    for (int i = 0; i < 2; ++i) {
+        cenote::pool db{to(interval), bounded{.max = 1}, cenote::counters{}};
+        auto lease = db.acquire(10s);
+        const int pid = PQbackendPID(lease.native_handle());
+        {
+            const process::stopped session{pid}; // begins with the statement when it has ignored the cancel
+            REQUIRE(PQsendQuery(lease.native_handle(), "select pg_sleep(60)") == 1);
+            lease.discard();
+            REQUIRE(becomes([&] { return db.stats().closed == 1; }));
+        }
+        const auto began = steady::now();
+        CHECK(becomes([&] { return !outside.lives(pid); }));
+        late.add(steady::now() - began);
+    }
+    tell("case-B14", "PostgreSQL, with the setting, where the cancel comes before the statement is begun: " + late.summary());
 }

@@ -81,7 +81,8 @@ public:
         ///
         /// Default  0: not set, so what the server, the database or the role has been given holds. A pool needs it less than a program by
         ///          itself: a connection that is closed in the middle of a statement has that cancelled first (`cut_at_close`), which takes
-        ///          2 ms. This one helps where no cancel arrives: no new connection gets through, or the program was killed.
+        ///          2 ms. This one helps where no cancel arrives, as no new connection gets through or the program was killed, and where
+        ///          one arrives before the server has begun with the statement: it is then ignored.
         /// Range    0 … 2147483647 ms, rounded up to whole milliseconds; else std::invalid_argument. A second or more costs nobody anything.
         /// Cost     one round trip when a connection is opened; one more statement in each full reset, in the same round trip. At the
         ///          server one poll in each interval, only while it works. 0: nothing.
