@@ -100,6 +100,7 @@ TEMPLATE_TEST_CASE("case-D5 case-B14: the server never has more sessions than ma
     locking.run("begin");
     locking.run(waits);
     std::size_t samples = 0, most = 0, above = 0, most_above = 0;
+    std::chrono::nanoseconds longest{};
     complaints beyond;
     {
         cenote::pool db{server::to(true, name), bounded{.max = size}, quick, cenote::peek_after{0ms}, closings, cenote::counters{}};
@@ -149,7 +150,7 @@ TEMPLATE_TEST_CASE("case-D5 case-B14: the server never has more sessions than ma
             witness<server> counting;
             counting.looks_first(true);
             const auto end = steady::now() + length();
-            auto due = steady::now();
+            auto due = steady::now(), within = due;
             for (auto asked = due; asked < end; asked = steady::now()) {
                 due = std::max(due + 1ms, asked); // a thousand a second, unless the machine is too busy for that
                 std::this_thread::sleep_until(due);
@@ -161,6 +162,9 @@ TEMPLATE_TEST_CASE("case-D5 case-B14: the server never has more sessions than ma
                 if (there > size) {
                     ++above;
                     most_above = std::max(most_above, there - size);
+                    longest = std::max<std::chrono::nanoseconds>(longest, asked - within);
+                } else {
+                    within = asked;
                 }
                 if (there > size + closing) beyond.add(std::to_string(there) + " sessions, and " + std::to_string(closing) + " closed lately");
             }
@@ -177,7 +181,7 @@ TEMPLATE_TEST_CASE("case-D5 case-B14: the server never has more sessions than ma
         CHECK(becomes([&] { return outside.sessions(name) == size; }));
         tell("case-D5", std::string{server::name} + ", max " + std::to_string(size) + ": " + std::to_string(samples) + " samples in " +
                             std::to_string(length().count()) + " s, at most " + std::to_string(most) +
-                            " sessions, above max in " + std::to_string(above) + " (by " + std::to_string(most_above) + " at most), beyond those being closed in " +
+                            " sessions, above max in " + std::to_string(above) + " (by " + std::to_string(most_above) + " at most, for " + text(longest) + " at most), beyond those being closed in " +
                             std::to_string(beyond.count()) + "; " + std::to_string(db.stats().opened) + " opened, " + std::to_string(db.stats().closed) + " closed");
     }
     CHECK(becomes([&] { return outside.sessions(name) == 0; }));

@@ -332,8 +332,7 @@ TEST_CASE("client_connection_check_interval is set in every session, again by ea
 
 TEST_CASE("a server that does not know client_connection_check_interval, or refuses it, is used without") {
     std::atomic<int> asked{0}, cleared{0};
-    std::string version, answer;
-    fake_server old{[&](auto& p) {
+    const auto serve = [&](fake_server::peer& p, const std::string& version, const std::string& answer) {
         if (!wire::begin(p)) return;
         if (!p.send(wire::authentication_ok() + wire::parameter("server_version", version) + wire::parameter("client_encoding", "UTF8") + wire::ready())) return;
         for (;;) {
@@ -347,32 +346,30 @@ TEST_CASE("a server that does not know client_connection_check_interval, or refu
             if (head[0] == 'S' && !p.send(answer)) return;
             if (head[0] == 'Q' && !p.send(wire::message('C', wire::text("DISCARD ALL")) + wire::ready())) return;
         }
-    }};
-    auto o = pg::options(old.conninfo());
-    o.client_connection_check_interval = 1s;
-    postgres d{o};
-    const auto use = [&] {
-        pg::opened c{d};
-        d.reset(*c, pg::soon());
-        CHECK(d.state(*c) == cenote::session_state::idle);
+    };
+    const auto use = [&](const std::string& version, const std::string& answer) {
+        fake_server old{[&](auto& p) { serve(p, version, answer); }};
+        auto o = pg::options(old.conninfo());
+        o.client_connection_check_interval = 1s;
+        postgres d{o};
+        return pg::error_of([&] {
+            pg::opened c{d};
+            d.reset(*c, pg::soon());
+            CHECK(d.state(*c) == cenote::session_state::idle);
+        });
     };
     SECTION("too old: it is not asked") {
-        version = "13.4";
-        use();
+        CHECK_FALSE(use("13.4", ""));
         CHECK(asked == 0);
         CHECK(cleared == 1);
     }
     SECTION("it refuses: it is asked once, and not by the reset") {
-        version = "15.0";
-        answer = wire::report('E', "ERROR", "22023", "client_connection_check_interval must be set to 0 on platforms that lack POLLRDHUP.") + wire::ready();
-        use();
+        CHECK_FALSE(use("15.0", wire::report('E', "ERROR", "22023", "client_connection_check_interval must be set to 0 on platforms that lack POLLRDHUP.") + wire::ready()));
         CHECK(asked == 1);
         CHECK(cleared == 1);
     }
     SECTION("a session that ends meanwhile is none") {
-        version = "15.0";
-        answer = wire::error("57P01", "terminating connection");
-        const auto e = pg::error_of([&] { pg::opened{d}; });
+        const auto e = use("15.0", wire::error("57P01", "terminating connection"));
         REQUIRE(e);
         CHECK(e->sqlstate() == "57P01");
         CHECK(e->kind() == error_class::disconnected);
