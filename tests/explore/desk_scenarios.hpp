@@ -770,7 +770,7 @@ private:
             w.thread("a", [=] { h->put(first); });
             w.thread("pool", [=] { h->destroy(); });
         });
-        add("close meets acquire and give", [=](world& w) {
+        add("case-D6: close meets acquire and give", [=](world& w) {
             auto h = open(w, {.links = 2});
             auto* const first = h->try_take();
             w.thread("a", [=] {
@@ -802,7 +802,7 @@ private:
                 w.thread(name, [=] { explore::require(h->drain(never), "everything comes back"); });
             }
         });
-        add("two close at once", [=](world& w) {
+        add("case-D6: two close at once", [=](world& w) {
             auto h = open(w, {.links = 2});
             auto* const first = h->try_take();
             w.thread("a", [=] { h->put(first); });
@@ -865,7 +865,7 @@ private:
         }
         for (const bool endless : {true, false}) {
             if (!waits && endless) continue;
-            add(how("the limit falls while connections come back", endless), [=](world& w) {
+            add(how("case-D8: the limit falls while connections come back", endless), [=](world& w) {
                 auto h = open(w, {.links = 2});
                 auto* const first = h->try_take();
                 w.thread("a", [=] { h->put(first); });
@@ -891,7 +891,7 @@ private:
             }
         });
         if constexpr (dials) {
-            add("the limit falls and rises", [=](world& w) {
+            add("case-D8: the limit falls and rises", [=](world& w) {
                 auto h = open(w, {.links = 2});
                 auto* const first = h->try_take();
                 w.thread("a", [=] { h->put(first); });
@@ -1145,7 +1145,7 @@ private:
                     for (const char* name : {"a", "b", "c", "d"}) w.thread(name, [=] { h->put(h->acquire(when(endless))); });
                 });
             }
-            add(how("close meets one return and two who acquire", endless), [=](world& w) {
+            add(how("case-D6: close meets one return and two who acquire", endless), [=](world& w) {
                 auto h = open(w, {.links = 1});
                 auto* const first = h->try_take();
                 w.thread("a", [=] { h->put(first); });
@@ -1165,7 +1165,7 @@ private:
                     auto h = open(w, {.links = 2, .open = 0, .max = 1, .failures = 1});
                     for (const char* name : {"a", "b", "c", "d"}) w.thread(name, [=] { h->put(h->acquire(when(endless))); });
                 });
-                add(how("the limit falls and rises while one returns and one acquires", endless), [=](world& w) {
+                add(how("case-D8: the limit falls and rises while one returns and one acquires", endless), [=](world& w) {
                     auto h = open(w, {.links = 2});
                     auto* const first = h->try_take();
                     w.thread("a", [=] { h->put(first); });
@@ -1268,7 +1268,7 @@ private:
                 h->destroy();
             });
         });
-        add("the limit falls while a dial is in flight", [=](world& w) {
+        add("case-D8: the limit falls while a dial is in flight", [=](world& w) {
             auto h = open(w, {.links = 2, .open = 1, .failures = 1});
             auto* const c = h->try_take();
             auto& dial = h->begun_dial();

@@ -249,7 +249,7 @@ public:
                 h->put(h->take(true));
                 for (const char* name : {"a", "b", "c"}) w.thread(name, [=] { h->put(h->take(endless)); });
             });
-            add("close, and one waits and one holds" + how, 3, [=](world& w) {
+            add("case-D6: close, and one waits and one holds" + how, 3, [=](world& w) {
                 auto h = open(w, {.max = 1});
                 auto l = lent(h);
                 w.thread("a", [=] { h->put(std::move(*l), any(cleans)); });
@@ -286,7 +286,7 @@ public:
             });
             for (const char* name : {"b", "c"}) w.thread(name, [=] { h->put(h->take(true)); });
         });
-        add("the pool shrinks and grows", 3, [=](world& w) {
+        add("case-D8: the pool shrinks and grows", 3, [=](world& w) {
             auto h = open(w, {.max = 2}, 2);
             auto l = lent(h);
             w.thread("a", [=] {

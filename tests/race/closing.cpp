@@ -56,7 +56,7 @@ bool threads_come_to(std::size_t n) {
 }
 } // namespace
 
-TEMPLATE_TEST_CASE("closing in the middle of everything", "[race][inv-2][inv-8]", EVERY_VARIANT) {
+TEMPLATE_TEST_CASE("case-D6: closing in the middle of everything", "[race][inv-2][inv-8]", EVERY_VARIANT) {
     constexpr int rounds = 36;
     script s;
     s.limit(3);
@@ -129,7 +129,7 @@ TEMPLATE_TEST_CASE("closing waits for leases until its deadline, and no longer",
     CHECK(at_rest(s) == none{});
 }
 
-TEST_CASE("closing while connections are being opened", "[race]") {
+TEST_CASE("case-D6: closing while connections are being opened", "[race]") {
     script s;
     {
         gate door;
@@ -158,7 +158,7 @@ TEST_CASE("closing while connections are being opened", "[race]") {
     CHECK(at_rest(s) == none{});
 }
 
-TEST_CASE("closing under callers that open connections themselves", "[race]") {
+TEST_CASE("case-D6: closing under callers that open connections themselves", "[race]") {
     script s;
     s.always(site::open, outcome::ok().after(2ms));
     {

@@ -94,7 +94,7 @@ void change(Pool& p, unsigned i) {
 }
 } // namespace
 
-TEMPLATE_TEST_CASE("whatever is reconfigured, resized and renewed meanwhile, every slot can be had afterwards", "[race]", EVERY_VARIANT) {
+TEMPLATE_TEST_CASE("case-D8: whatever is reconfigured, resized and renewed meanwhile, every slot can be had afterwards", "[race]", EVERY_VARIANT) {
     script s;
     s.limit(size);
     manual_clock time;
@@ -189,7 +189,7 @@ TEMPLATE_TEST_CASE("a renewal that begins beside housekeeping is carried out, an
     CHECK(at_rest(s) == none{});
 }
 
-TEMPLATE_TEST_CASE("closing and destroying in the middle of a change leaves nothing behind", "[race]", EVERY_VARIANT) {
+TEMPLATE_TEST_CASE("case-D6: closing and destroying in the middle of a change leaves nothing behind", "[race]", EVERY_VARIANT) {
     for (unsigned round = 0; round < (RACES_ARE_SEEN ? 10U : 25U); ++round) {
         script s;
         s.limit(size);

@@ -155,8 +155,8 @@ struct postgres_server {
         std::istringstream in{all};
         await_end({std::istream_iterator<pid_t>{in}, std::istream_iterator<pid_t>{}}); // what is not listed any more may not be closed yet
     }
-    /// How many sessions of this name there are.
-    static std::string count(const std::string& own_name) { return "select count(*) from pg_stat_activity where application_name = '" + own_name + "'"; }
+    /// How many sessions of this name there are. Not pg_stat_activity, whose joins take as long again.
+    static std::string count(const std::string& own_name) { return "select count(*) from pg_stat_get_activity(null) where application_name = '" + own_name + "'"; }
 };
 
 struct mysql_server {

@@ -9,8 +9,11 @@
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 
+#include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <limits>
@@ -285,6 +288,95 @@ TEST_CASE("tcp_user_timeout arrives at the socket, in milliseconds") {
     CHECK(at_socket(o) == 77);
 }
 
+TEST_CASE("client_connection_check_interval is set in every session, again by each full reset, and only if it is asked for") {
+    const auto& s = servers::postgres();
+    const auto now = [](const pg::opened& c) { return pg::ask(c.handle(), "show client_connection_check_interval"); };
+    for (const bool has_init : {false, true}) {
+        auto o = pg::options(s.tcp);
+        if (has_init) o.init = {"set work_mem = '123kB'"};
+        o.client_connection_check_interval = 1234567us;
+        postgres d{o};
+        pg::opened c{d};
+        CHECK(now(c) == "1235ms");
+        for (const char* dirt : {"set client_connection_check_interval = 0", "begin", "discard all"}) {
+            CAPTURE(has_init, dirt);
+            (void)pg::run(c.handle(), dirt);
+            d.reset(*c, pg::soon());
+            CHECK(now(c) == "1235ms");
+            (void)pg::run(c.handle(), dirt);
+            REQUIRE(d.reset_start(*c));
+            d.reset_finish(*c, pg::soon());
+            CHECK(now(c) == "1235ms");
+            CHECK(PQpipelineStatus(c.handle()) == PQ_PIPELINE_OFF);
+            if (has_init) CHECK(pg::ask(c.handle(), "show work_mem") == "123kB");
+        }
+    }
+    SECTION("options.init has the last word") {
+        auto o = pg::options(s.tcp);
+        o.client_connection_check_interval = 1s;
+        o.init = {"set client_connection_check_interval = '7s'"};
+        postgres d{o};
+        pg::opened c{d};
+        CHECK(now(c) == "7s");
+        d.reset(*c, pg::soon());
+        CHECK(now(c) == "7s");
+    }
+    SECTION("without it, what the session was given otherwise holds") {
+        postgres d{pg::options(s.tcp, {{"options", "-c client_connection_check_interval=9s"}})};
+        pg::opened c{d};
+        CHECK(now(c) == "9s");
+        d.reset(*c, pg::soon());
+        CHECK(now(c) == "9s");
+    }
+}
+
+TEST_CASE("a server that does not know client_connection_check_interval, or refuses it, is used without") {
+    std::atomic<int> asked{0}, cleared{0};
+    const auto serve = [&](fake_server::peer& p, const std::string& version, const std::string& answer) {
+        if (!wire::begin(p)) return;
+        if (!p.send(wire::authentication_ok() + wire::parameter("server_version", version) + wire::parameter("client_encoding", "UTF8") + wire::ready())) return;
+        for (;;) {
+            const std::string head = p.receive(5);
+            if (head.size() != 5 || head[0] == 'X') return;
+            std::uint32_t size = 0;
+            std::copy_n(head.data() + 1, 4, reinterpret_cast<char*>(&size));
+            (void)p.receive(ntohl(size) - 4);
+            if (head[0] == 'P') ++asked;
+            if (head[0] == 'Q') ++cleared;
+            if (head[0] == 'S' && !p.send(answer)) return;
+            if (head[0] == 'Q' && !p.send(wire::message('C', wire::text("DISCARD ALL")) + wire::ready())) return;
+        }
+    };
+    const auto use = [&](const std::string& version, const std::string& answer) {
+        fake_server old{[&](auto& p) { serve(p, version, answer); }};
+        auto o = pg::options(old.conninfo());
+        o.client_connection_check_interval = 1s;
+        postgres d{o};
+        return pg::error_of([&] {
+            pg::opened c{d};
+            d.reset(*c, pg::soon());
+            CHECK(d.state(*c) == cenote::session_state::idle);
+        });
+    };
+    SECTION("too old: it is not asked") {
+        CHECK_FALSE(use("13.4", ""));
+        CHECK(asked == 0);
+        CHECK(cleared == 1);
+    }
+    SECTION("it refuses: it is asked once, and not by the reset") {
+        CHECK_FALSE(use("15.0", wire::report('E', "ERROR", "22023", "client_connection_check_interval must be set to 0 on platforms that lack POLLRDHUP.") + wire::ready()));
+        CHECK(asked == 1);
+        CHECK(cleared == 1);
+    }
+    SECTION("a session that ends meanwhile is none") {
+        const auto e = use("15.0", wire::error("57P01", "terminating connection"));
+        REQUIRE(e);
+        CHECK(e->sqlstate() == "57P01");
+        CHECK(e->kind() == error_class::disconnected);
+        CHECK_THAT(e->what(), ContainsSubstring("options.client_connection_check_interval failed: terminating connection"));
+    }
+}
+
 TEST_CASE("a wrong option is refused at construction, by its name, its value and the rule") {
     const auto with = [](auto change) {
         postgres::options o;
@@ -296,6 +388,10 @@ TEST_CASE("a wrong option is refused at construction, by its name, its value and
     CHECK_THAT(with([](auto& o) { o.tcp_user_timeout = -1ms; }), StartsWith("cenote: postgres.options.tcp_user_timeout = ") && ContainsSubstring("0 …"));
     CHECK_THAT(with([](auto& o) { o.tcp_user_timeout = 2147483648ms; }), ContainsSubstring("tcp_user_timeout"));
     CHECK(with([](auto& o) { o.tcp_user_timeout = 2147483647ms; }) == "nothing was wrong");
+    CHECK_THAT(with([](auto& o) { o.client_connection_check_interval = -1ns; }),
+               StartsWith("cenote: postgres.options.client_connection_check_interval = ") && ContainsSubstring("must be 0 … 2147483647 ms"));
+    CHECK_THAT(with([](auto& o) { o.client_connection_check_interval = 2147483647ms + 1ns; }), ContainsSubstring("client_connection_check_interval"));
+    CHECK(with([](auto& o) { o.client_connection_check_interval = 2147483647ms; }) == "nothing was wrong");
     CHECK_THAT(with([](auto& o) { o.drain_time = -1ns; }), StartsWith("cenote: postgres.options.drain_time = "));
     CHECK(with([](auto& o) { o.drain_time = 0ns; }) == "nothing was wrong");
     CHECK_THAT(with([](auto& o) { o.init = {"select 1", ""}; }), StartsWith("cenote: postgres.options.init = "));

@@ -349,7 +349,7 @@ TEMPLATE_TEST_CASE("close waits for a lease that another thread holds", "", in_b
     CHECK(second.drained);
 }
 
-TEST_CASE("closing twenty pools that are in use, from two threads each, leaves nothing behind") {
+TEST_CASE("case-D6: closing twenty pools that are in use, from two threads each, leaves nothing behind") {
     for (int round = 0; round < 20; ++round) {
         watched s{3};
         pool p{scripted{s}, bounded{.max = 3}};

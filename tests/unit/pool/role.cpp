@@ -1,6 +1,8 @@
 // Distributed under the Boost Software License, Version 1.0. See LICENSE.
 #include "unit/pool/support.hpp"
 
+#include <catch2/generators/catch_generators.hpp>
+
 #include <stdexcept>
 #include <vector>
 
@@ -149,6 +151,50 @@ TEST_CASE("one connection that shows the wrong role ends them all") {
             (void)p.maintain();
         });
     }
+}
+
+// It answers pings, and everything else with an error, which the MySQL driver calls wrong_role.
+TEST_CASE("a Galera node loses its quorum (1047): every older connection ends, new ones are tried with backoff, and all are told why") {
+    const bool comes_back = GENERATE(false, true);
+    const duration rest = comes_back ? duration{1us} : duration{1h};
+    watched s{3};
+    const auto unprepared = outcome::fail(error_class::wrong_role, "WSREP has not yet prepared node for application use", 1047, "08S01");
+    pool p{scripted{s}, bounded{.max = 3}, background_thread{.max_dials = 1}, backoff{.first = rest, .max = rest}, breaker{1}, require_role{}, counters{}};
+    auto held = hold(p, 3);
+    auto out = std::move(held[0]);
+    held.clear();
+    s.always(site::execute, unprepared).always(site::role, unprepared);
+    try {
+        p.with(timeout{patience}, [&](auto& c) { p.driver().execute(c, "insert", deadline::in(patience)); });
+        FAIL("nothing was thrown");
+    } catch (const driver_error& e) {
+        CHECK(e.kind() == error_class::wrong_role);
+        CHECK(e.native_code() == 1047);
+    }
+    CHECK(eventually([&] { return ended(p, close_reason::invalidated) == 1; })); // the other one that was idle
+    out.give_back();
+    CHECK(eventually([&] { return ended(p, close_reason::invalidated) == 2; })); // and that, though it worked so far
+    CHECK(ended(p, close_reason::wrong_role) + ended(p, close_reason::discarded) == 1);
+    const auto tells_why = [](const failure& why) {
+        if (!why.seen) return false;
+        const connect_error& last = why.seen->last_connect_error;
+        return last.kind == error_class::wrong_role && last.native_code == 1047 && last.sqlstate == "08S01" && last.text.find("WSREP") != last.text.npos;
+    };
+    failure why;
+    for (int i = 0; i < 20; ++i) {
+        CHECK_FALSE(p.acquire(timeout{patience}, why)); // at once
+        CHECK(why.code == errc::breaker_open);
+        CHECK(tells_why(why));
+    }
+    CHECK(becomes(p, {}));
+    if (!comes_back) {
+        CHECK(s.calls(site::open) == 4); // one attempt, and then the pause
+        return;
+    }
+    s.clear(site::execute).clear(site::role);
+    CHECK(eventually([&] { return good(p.acquire(timeout{patience}, why)); }));
+    p.with(timeout{patience}, [&](auto& c) { p.driver().execute(c, "insert", deadline::in(patience)); });
+    check_capacity(p, 3);
 }
 
 TEST_CASE("a pool that asks for no role never asks") {

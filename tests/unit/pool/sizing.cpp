@@ -196,7 +196,7 @@ TEMPLATE_TEST_CASE("shrinking closes idle connections at once, the coldest first
     check_capacity(p, 4);
 }
 
-TEMPLATE_TEST_CASE("shrinking cuts no lease; what is too many goes as it comes back", "", in_background, by_hand) {
+TEMPLATE_TEST_CASE("case-D8: shrinking cuts no lease; what is too many goes as it comes back", "", in_background, by_hand) {
     watched s{3};
     auto p = TestType::make(s, bounded{.max = 3});
     auto all = hold(p, 3);
@@ -276,7 +276,7 @@ TEST_CASE("resize refuses what the policy does not allow and leaves everything a
     CHECK(q.stats().max == 5);
 }
 
-TEMPLATE_TEST_CASE("resizing while threads acquire loses no slot", "", in_background, by_hand) {
+TEMPLATE_TEST_CASE("case-D8: resizing while threads acquire loses no slot", "", in_background, by_hand) {
     watched s{6};
     auto p = TestType::make(s, bounded{.max = 3, .ceiling = 6});
     std::atomic<bool> stop{false};

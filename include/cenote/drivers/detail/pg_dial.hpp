@@ -24,6 +24,7 @@ struct blueprint {
     target where;
     std::vector<std::string> init;
     std::shared_ptr<const std::function<void(const notice&)>> on_notice;
+    std::string check{}; ///< sets how often the server looks after its client; it may refuse that. Empty: not set
 };
 
 /// One connection being opened: place after place, each within its share of the time that is left, so that a server that accepts and
@@ -97,6 +98,7 @@ private:
         }
         PQsetErrorVerbosity(c, PQERRORS_DEFAULT);
         statement_ = 0;
+        checking_ = !to_->check.empty() && PQserverVersion(c) >= 140000;
         initialising_ = true;
         PQsetnonblocking(c, 1);
         return send_statement();
@@ -105,14 +107,15 @@ private:
     /// True: there is none left.
     bool send_statement() {
         PGconn* const c = now_->handle.get();
-        if (statement_ == to_->init.size()) {
+        if (!checking_ && statement_ == to_->init.size()) {
             PQsetnonblocking(c, 0);
             if (PQtransactionStatus(c) == PQTRANS_IDLE) return true;
             note(error_class::other, "options.init leaves a transaction open");
             return false;
         }
         // One statement, as a reset sends it: several would pass here and fail there.
-        if (PQsendQueryParams(c, to_->init[statement_].c_str(), 0, nullptr, nullptr, nullptr, nullptr, 0) == 0) {
+        const std::string& sql = checking_ ? to_->check : to_->init[statement_];
+        if (PQsendQueryParams(c, sql.c_str(), 0, nullptr, nullptr, nullptr, nullptr, 0) == 0) {
             failed();
             return false;
         }
@@ -129,15 +132,19 @@ private:
         while (PQisBusy(c) == 0) {
             const result_owner r{PQgetResult(c)};
             if (!r) {
-                ++statement_;
+                if (!std::exchange(checking_, false)) ++statement_;
                 return send_statement();
             }
             const ExecStatusType status = PQresultStatus(r.get());
+            if (checking_) {
+                now_->checked = status == PGRES_COMMAND_OK;
+                if (now_->checked || field(r.get(), PG_DIAG_SEVERITY_NONLOCALIZED) == "ERROR") continue; // it goes on without
+            }
             if (is_error(status) || status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH) {
                 const std::string_view code = field(r.get(), PG_DIAG_SQLSTATE), said = field(r.get(), PG_DIAG_MESSAGE_PRIMARY);
                 error_class kind = class_of(code);
                 if (code.empty() && is_error(status)) kind = error_class::disconnected;
-                note(kind, std::string{"options.init failed: "}.append(said.empty() ? (is_error(status) ? PQerrorMessage(c) : "a COPY") : said), code);
+                note(kind, std::string{checking_ ? "options.client_connection_check_interval failed: " : "options.init failed: "}.append(said.empty() ? (is_error(status) ? PQerrorMessage(c) : "a COPY") : said), code);
                 return false;
             }
         }
@@ -214,7 +221,7 @@ private:
     std::size_t tried_ = 0, statement_ = 0;
     std::unique_ptr<session> now_;
     readiness want_ = readiness::write;
-    bool initialising_ = false, reached_ = false;
+    bool initialising_ = false, checking_ = false, reached_ = false;
     std::optional<error_class> kind_;
     std::string code_, text_;
 };

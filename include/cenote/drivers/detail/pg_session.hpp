@@ -114,6 +114,7 @@ struct session {
     int syncs_due = 0;                ///< of a reset that was started in pipeline mode
     bool clears = false;              ///< a full reset was started: what libpq has kept for the last user goes with its answer
     bool rolls_back = false;          ///< a rollback was started, alone or before that
+    bool checked = false;             ///< the server has taken `blueprint::check`
     bool broken = false;              ///< a call was given up half-way: what comes next cannot be told from its answer
 };
 
