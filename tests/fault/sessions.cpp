@@ -404,6 +404,25 @@ TEMPLATE_TEST_CASE("case-B14: a connection that is discarded while it waits for 
     tell("case-B14", std::string{server::name} + ", a busy connection discarded or given back: its row lock is free after " + gone.summary());
 }
 
+TEMPLATE_TEST_CASE("case-B14: a statement that was just sent ends with its connection, though a server ignores a cancel that comes before it has begun", "[alone]", postgres_server,
+                   mysql_server) {
+    using server = TestType;
+    server::ensure();
+    cenote::pool db{server::to(true, "just-sent"), bounded{.max = 1}, quick, cenote::counters{}};
+    const std::size_t rounds = number_from("CENOTE_CANCEL_ROUNDS", 40);
+    const std::string sql = "select " + server::pause("60");
+    for (std::size_t i = 0; i < rounds; ++i) {
+        auto lease = db.acquire(10s);
+        const auto c = lease.native_handle();
+        if constexpr (is_mysql<server>) REQUIRE(mysql_send_query(c, sql.data(), static_cast<unsigned long>(sql.size())) == 0);
+        else REQUIRE(PQsendQuery(c, sql.c_str()) == 1);
+        if (i % 2 == 0) lease.discard();
+    }
+    CHECK(db.close(deadline::in(10s)).drained);
+    witness<server> outside;
+    CHECK(becomes([&] { return outside.sessions("just-sent") == 0; })); // of those that sleep on there would be some
+}
+
 TEST_CASE("case-A3: a notification costs no connection", "[alone]") {
     postgres_server::ensure();
     pg::witness outside{servers::postgres().unix_socket};

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <mutex>
 #include <new>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -68,14 +69,30 @@ void close_in_place(Core& c, typename Core::slot_type& s, close_reason why) noex
     after_retire(&c, c.retire(s), keeper);
 }
 
-/// Cancels what a connection that will be closed is still doing: the server would go on with it, and count the session.
+/// Whether the server says anything before `until`. Of a connection that its driver has given up nobody can tell.
+template <class Core>
+[[nodiscard]] bool answers_within([[maybe_unused]] Core& c, [[maybe_unused]] typename Core::connection_type& conn, deadline until) noexcept {
+    for (; !until.expired(); std::this_thread::sleep_for(std::chrono::microseconds{200})) {
+        if constexpr (can_peek<typename Core::driver_type>) {
+            if (state_of(c, conn) != session_state::unknown && c.driver().peek(conn) != liveness::quiet) return true;
+        }
+    }
+    return false;
+}
+
+/// Cancels what a connection that will be closed is still doing: the server would go on with it, and count the session. A server that has
+/// not begun the statement yet ignores that, and begins it afterwards: so again, until there is an answer, or none can be expected.
 template <class Core>
 void stop_statement([[maybe_unused]] Core& c, [[maybe_unused]] typename Core::slot_type& s) noexcept {
     if constexpr (Core::cfg::keeps_tokens) {
         auto token = take_token(c, s);
         if (!token) return; // close() has cut it
+        const deadline by = deadline::in(std::chrono::seconds{1});
         try {
-            c.driver().cancel(*token, deadline::in(std::chrono::seconds{1}));
+            for (duration pause = std::chrono::milliseconds{2}; pause < std::chrono::milliseconds{50}; pause *= 2) {
+                c.driver().cancel(*token, by);
+                if (answers_within(c, s.conn, by.sooner(deadline::in(pause)))) return;
+            }
         } catch (...) { // it could not be told: closing is all that is left
         }
     }
