@@ -149,7 +149,7 @@ template <class Core>
 /// The failure behind an acquire that got nothing; `evidence`: with its story.
 template <class Core>
 [[nodiscard]] failure failure_of(Core& c, const taken<Core>& got, bool evidence) noexcept {
-    if (!evidence) return {make_error_code(got.why), nullptr};
+    if (!evidence || got.why == errc::pool_forked) return {make_error_code(got.why), nullptr}; // there is nothing to be seen in there
     return explain(c, got.why, got.waited, got.from_hook ? text_of(got.from_hook) : std::string{});
 }
 
@@ -269,6 +269,10 @@ template <class Core, class Request>
 template <class Core, class Request>
 [[nodiscard]] inline typename Core::slot_type* acquire(Core& c, std::source_location at, Request request) {
     using cfg = typename Core::cfg;
+    if (c.forked()) [[unlikely]] {
+        request.refused(c, taken<Core>{.why = errc::pool_forked});
+        return nullptr;
+    }
     if constexpr (cfg::nesting::watches) {
         if (holds_already(c)) {
             tell_nested(c);
