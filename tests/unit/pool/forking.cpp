@@ -133,7 +133,7 @@ struct wire {
         std::mutex m;
         std::vector<int> ends;
         door opening, closing;
-        std::atomic<int> abandoned{0};
+        std::atomic<int> asked{0}, abandoned{0}; ///< abandon was called, and had something to do
     };
 
     connection open(deadline) {
@@ -150,6 +150,7 @@ struct wire {
         ::close(std::exchange(c.fd, -1));
     }
     void abandon(connection& c) noexcept {
+        ++at->asked;
         if (c.fd < 0) return;
         ++at->abandoned;
         ::close(std::exchange(c.fd, -1));
@@ -380,11 +381,12 @@ TEST_CASE("case-C1 a child closes its descriptors of the parent's connections, t
     CHECK_FALSE(d.at->is_quiet());
 }
 
-TEST_CASE("case-C1 what another thread was opening or closing at the moment of the fork is left alone") {
+TEST_CASE("case-C1 what another thread was opening or closing at the moment of the fork is left alone, and what was taken out of the pool") {
     wire d;
-    aware p{d, bounded{.max = 3}};
-    fill(p, 2);
+    aware p{d, bounded{.max = 4}};
+    fill(p, 3);
     auto goes = p.acquire(), stays = p.acquire();
+    auto gone = p.acquire().detach();
     d.at->closing.shut();
     d.at->opening.shut();
     goes.discard();
@@ -394,14 +396,15 @@ TEST_CASE("case-C1 what another thread was opening or closing at the moment of t
     CHECK(in_child([&] {
         stays.give_back();
         aware{std::move(p)};
-        return d.at->abandoned == 1 ? 0 : 1;
+        return d.at->abandoned == 1 && d.at->asked == 1 ? 0 : 1;
     }) == 0);
     CHECK(d.at->is_quiet());
     d.at->closing.open();
     d.at->opening.open();
     asks.join();
     stays.give_back();
-    CHECK(is_whole(p, 3));
+    CHECK(is_whole(p, 4));
+    d.close(gone);
 }
 
 TEST_CASE("case-C1 children and their children have pools of their own, beside the one that they were born with") {
