@@ -10,7 +10,7 @@ namespace cenote::detail::shell {
 /// Lets go of what is in a slot, if it was whole at the moment of the fork and nobody in this process has done it yet. The slot stays as
 /// it is: its pool's memory is never freed here.
 template <class Core>
-[[gnu::cold]] void abandon([[maybe_unused]] typename Core::slot_type& s) noexcept {
+[[gnu::noinline, gnu::cold]] void abandon([[maybe_unused]] typename Core::slot_type& s) noexcept {
     if constexpr (Core::cfg::fork_aware) {
         const fork_mark::content was = s.forks.take();
         if (was == fork_mark::content::nothing) return;
