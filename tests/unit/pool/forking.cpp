@@ -317,7 +317,7 @@ TEST_CASE("case-C3 in a child every call on its parent's pool comes back, whoeve
             p.reconfigure(bounded{.max = 1});
             auto s = p.settings();
             p.reconfigure(s);
-            if (p.name() != "shop" || s.get<bounded>().max != 4 || p.get<counters>().closed_for(close_reason::shutdown) != 0 || &p.driver() == nullptr) return 56;
+            if (p.name() != "shop" || s.get<bounded>().max != 4 || p.get<counters>().closed_for(close_reason::shutdown) != 0 || p.driver().at != d.at) return 56;
             given.tag("a word");
             given.give_back();
             discarded.discard(error_class::disconnected);
