@@ -5,8 +5,9 @@
 #include <memory>
 #include <new>
 
+#if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
-
+#endif
 #if defined(__linux__)
 #include <cstddef>
 #include <sys/mman.h>
@@ -16,7 +17,7 @@
 // How a pool learns that it is in another process than the one it was made in.
 namespace cenote::detail::os {
 
-/// A word that tells of forks, wherever there are POSIX threads.
+/// A word that tells of forks, wherever there are POSIX threads; elsewhere nobody forks.
 ///
 /// Shape    here(): a word that is 1 in this process and 0 in every one that is forked from it. Whoever asks in the child gets another one.
 /// Called   by several threads at once. Takes no lock: in the child nobody would let go of it.
@@ -25,10 +26,12 @@ namespace cenote::detail::os {
 /// With     a fork that does not run the handlers of pthread_atfork (a system call by hand) is not noticed.
 struct portable_fork_word {
     [[nodiscard]] static const unsigned* here() {
+#if defined(__unix__) || defined(__APPLE__)
         if (!listens().load(std::memory_order_acquire)) { // twice is harmless, too late is not
             if (::pthread_atfork(nullptr, nullptr, &after_fork) != 0) throw std::bad_alloc{};
             listens().store(true, std::memory_order_release);
         }
+#endif
         unsigned* w = now().load(std::memory_order_acquire);
         if (w != nullptr) return w;
         auto fresh = std::make_unique<unsigned>(1U);
@@ -37,10 +40,10 @@ struct portable_fork_word {
     }
 
 private:
-    static void after_fork() noexcept {
+    [[maybe_unused]] static void after_fork() noexcept {
         if (unsigned* const old = now().exchange(nullptr, std::memory_order_acq_rel)) *old = 0;
     }
-    static std::atomic<bool>& listens() noexcept {
+    [[maybe_unused]] static std::atomic<bool>& listens() noexcept {
         static constinit std::atomic<bool> yes{false};
         return yes;
     }

@@ -66,6 +66,7 @@ struct refused_lease {
     typename handle_or_anything<typename Core::driver_type, connection_type>::type native_handle() const;
     void give_back() noexcept;
     void discard() noexcept;
+    void abandon() noexcept;
     connection_type detach();
     void tag(const char*) const noexcept;
 };
