@@ -495,7 +495,7 @@ public:
     ///
     /// With     not there for a driver without `abandon` and for `fixed<N>`.
     void abandon() noexcept
-        requires(!core_type::cfg::embedded && (!sound || can_abandon<Driver>))
+        requires(core_type::cfg::can_be_abandoned)
     {
         if constexpr (sound) {
             if (core_ == nullptr || (core_type::cfg::fork_aware && !core().forked())) return;

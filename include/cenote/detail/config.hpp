@@ -182,6 +182,7 @@ struct config<Driver, list<P...>> {
     static constexpr bool refreshes = has_kind<kind::refresh, ages>;
     static constexpr bool live = settings::live;
     static constexpr bool fork_aware = forking::aware;
+    static constexpr bool can_be_abandoned = !embedded && can_abandon<Driver>;
     /// What reconfigure() may replace, and what stays.
     using tunable = join_t<std::conditional_t<live && has_settings<P>, list<P>, list<>>...>;
     using constant = join_t<std::conditional_t<live && has_settings<P>, list<>, list<P>>...>;

@@ -37,6 +37,7 @@ struct refused_core {
         static constexpr bool calm = false;
         static constexpr bool live = true;
         static constexpr bool fork_aware = true;
+        static constexpr bool can_be_abandoned = true;
     };
     struct slot_type;
     struct settings_type {
