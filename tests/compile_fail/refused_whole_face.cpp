@@ -33,11 +33,11 @@ int main() {
     own.mark = db.with([](auto& conn) { return conn.mark; }) + db.with(2s, [](cenote::null::connection& conn) { return conn.mark; });
     db.maintain();
     db.resize(4);
+    db.abandon();
     db.suspend();
     db.resume();
     db_pool other = std::move(db);
     db = std::move(other);
-    other.abandon();
     const auto closed = db.get<cenote::counters>().closed_for(cenote::close_reason::idle);
     return db.close().drained && db.inspect().leased == 0 && db.name() == "shop" && e && closed == 0 && own.mark == 0 ? *handle : 1;
 }
