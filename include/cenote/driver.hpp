@@ -220,7 +220,9 @@ concept can_interrupt = driver<D> && requires(D& d, typename D::connection& c, d
 };
 
 /// `void abandon(c) noexcept`: lets go of a connection in a forked child without a byte to the server, whose session stays the parent's.
-/// The connection can only be destroyed afterwards.
+/// The connection can only be moved and destroyed afterwards, or abandoned again. It may be one that another thread of the parent was using
+/// at the moment of the fork: the client library's objects may be half changed and its locks held by nobody, so close its descriptor, and
+/// leave its memory to the process. Without it `fork_aware` is refused, and `pool::abandon()` is not there.
 template <class D>
 concept can_abandon = driver<D> && requires(D& d, typename D::connection& c) {
     { d.abandon(c) } noexcept -> std::same_as<void>;

@@ -31,6 +31,7 @@ enum class errc {
     hook_failed,         ///< an on_connect or on_acquire hook threw (noexcept forms only; the throwing ones let it through)
     nested_acquire,      ///< this thread holds a lease of this pool already
     out_of_memory,       ///< an allocation failed
+    pool_forked,         ///< the pool was made before this process was forked (`fork_aware`)
 };
 
 namespace detail {
@@ -52,6 +53,7 @@ public:
         case errc::hook_failed: return "hook failed";
         case errc::nested_acquire: return "nested acquire: this thread already holds a lease of this pool";
         case errc::out_of_memory: return "out of memory";
+        case errc::pool_forked: return "pool made before a fork: make a new pool in this process";
         }
         return "unknown cenote error";
     }
@@ -120,7 +122,7 @@ struct evidence {
 /// Cost     built only on failure. Under memory exhaustion the evidence may be missing; the code is always right.
 struct failure {
     std::error_code code;
-    std::shared_ptr<const evidence> seen; ///< null under memory exhaustion
+    std::shared_ptr<const evidence> seen; ///< null under memory exhaustion, and for errc::pool_forked
 
     [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(code); }
 

@@ -70,6 +70,15 @@ public:
         return taken;
     }
 
+    /// In a forked child: lets go of the connection as pool::abandon() does, and empties the lease, which must not end there otherwise.
+    ///
+    /// With     `fork_aware`: any end does that. Not there for a driver without `abandon`.
+    void abandon() noexcept
+        requires can_abandon<typename Core::driver_type>
+    {
+        if (s_ != nullptr) detail::shell::abandon_by_hand<Core>(*std::exchange(s_, nullptr));
+    }
+
     /// A word for `inspect()`, leak reports and errors, which keep the pointer: a string literal, or text that lives as long as the
     /// program. Without `leak_threshold`: nothing.
     void tag(const char* text) const noexcept {

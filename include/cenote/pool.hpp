@@ -118,6 +118,7 @@ private:
 /// | clock        | `clock::coarse` `clock::steady` `clock::manual`                       | clock.hpp               |
 /// | name         | `unnamed` `named`                                                     | policy/name.hpp         |
 /// | settings     | `fixed_settings` `live_settings`                                      | policy/settings.hpp     |
+/// | forking      | `fork_unaware` `fork_aware`                                           | policy/forking.hpp      |
 /// | profile      | `profile::web` `profile::worker` `profile::bare<N>`, a `bundle`       | policy/profile.hpp      |
 ///
 /// A policy named explicitly overrides its like inside a profile. Permuted packs are distinct pool types over one core: their
@@ -279,6 +280,7 @@ public:
     {
         if constexpr (sound) {
             core_type& c = core();
+            if (c.forked()) return;
             {
                 const std::scoped_lock one_at_a_time{c.change_mutex()}; // not while hooks run
                 const limits& l = c.bounds();
@@ -340,6 +342,10 @@ public:
         warm_report out;
         if constexpr (sound) {
             core_type& c = core();
+            if (c.forked()) {
+                out.why.code = errc::pool_forked;
+                return out;
+            }
             const auto most = c.count().max;
             if (n < 1 || n > most) detail::bad_value("warm_up(n)", n, "must be 1 to max, which is " + std::to_string(most));
             const time_point began = core_type::sync::now();
@@ -362,7 +368,7 @@ public:
     [[nodiscard]] bool ready() const noexcept {
         if constexpr (sound) {
             core_type& c = core();
-            if (c.is_closed() || detail::shell::open_now(c) < std::max(c.min(), c.min_idle())) return false;
+            if (c.forked() || c.is_closed() || detail::shell::open_now(c) < std::max(c.min(), c.min_idle())) return false;
             if constexpr (core_type::keeps_log) return c.log().failures() == 0;
             else return true;
         } else {
@@ -415,7 +421,9 @@ public:
     void suspend() noexcept
         requires(!core_type::cfg::calm)
     {
-        if constexpr (sound) core().suspend();
+        if constexpr (sound) {
+            if (!core().forked()) core().suspend();
+        }
     }
     /// Those who waited get theirs in their order.
     void resume() noexcept
@@ -423,6 +431,7 @@ public:
     {
         if constexpr (sound) {
             core_type& c = core();
+            if (c.forked()) return;
             c.resume();
             detail::shell::close_chain(c, c.extract_surplus(), close_reason::overflow);
             c.keeper().poke();
@@ -437,6 +446,11 @@ public:
         close_report out;
         if constexpr (sound) {
             core_type& c = core();
+            if (c.forked()) {
+                detail::shell::abandon_all(c);
+                out.drained = true;
+                return out;
+            }
             detail::shell::shut(c);
             if constexpr (core_type::cfg::calm || !core_type::cfg::locking::threads) out.drained = c.count().used == 0;
             else out.drained = c.drained(d.at());
@@ -464,6 +478,32 @@ public:
         return out;
     }
 
+    // ── forking ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Whether this process was forked from the one that made the pool.
+    [[nodiscard]] bool forked() const noexcept
+        requires(core_type::cfg::fork_aware)
+    {
+        if constexpr (sound) return core().forked();
+        else return false;
+    }
+
+    /// In a forked child: lets go of the parent's connections. Closes their descriptors here, says nothing to the servers, frees nothing.
+    /// With `fork_aware` the pool's end does that by itself, and called in another process this does nothing. Without it the caller
+    /// knows that it is in a child, and that no other thread was inside the pool at the moment of the fork; the pool is then as one that was
+    /// moved from, and leases that were out must end by their own abandon().
+    ///
+    /// With     not there for a driver without `abandon` and for `fixed<N>`.
+    void abandon() noexcept
+        requires(core_type::cfg::can_be_abandoned)
+    {
+        if constexpr (sound) {
+            if (core_ == nullptr || (core_type::cfg::fork_aware && !core().forked())) return;
+            detail::shell::abandon_all(core());
+            if constexpr (!core_type::cfg::fork_aware) (void)core_.release();
+        }
+    }
+
 private:
     template <class Connection>
     friend class pool_view;
@@ -473,6 +513,7 @@ private:
     template <class Change>
     void replace_settings(Change&& change) {
         core_type& c = core();
+        if (c.forked()) return;
         if (c.tune(change)) detail::shell::close_chain(c, c.extract_surplus(), close_reason::overflow);
         if constexpr (core_type::cfg::threads) {
             if (c.min() != 0 || c.min_idle() != 0) detail::shell::start_keeper(c); // nobody may have asked for a connection yet
@@ -551,6 +592,13 @@ private:
                 if (core_ == nullptr) return; // moved from
             }
             core_type& c = core();
+            if constexpr (!core_type::cfg::embedded) {
+                if (c.forked()) {
+                    detail::shell::abandon_all(c);
+                    (void)core_.release(); // never freed: leases may be out, and what other threads were changing is as they left it
+                    return;
+                }
+            }
             c.close();
             if constexpr (core_type::cfg::threads) {
                 detail::shell::close_chain_later(c, c.extract_all(), close_reason::shutdown);

@@ -29,9 +29,11 @@ int main() {
     a.tag("here");
     cenote::null::connection own = c.detach();
     d.discard();
+    b.abandon();
     own.mark = db.with([](auto& conn) { return conn.mark; }) + db.with(2s, [](cenote::null::connection& conn) { return conn.mark; });
     db.maintain();
     db.resize(4);
+    db.abandon();
     db.suspend();
     db.resume();
     db_pool other = std::move(db);

@@ -22,7 +22,7 @@ namespace {
 
 constexpr errc all_codes[]{errc::acquire_timeout, errc::exhausted, errc::queue_full, errc::cancelled, errc::pool_closed, errc::pool_suspended,
                            errc::connect_failed, errc::connect_timeout, errc::breaker_open, errc::validation_failed, errc::hook_failed, errc::nested_acquire,
-                           errc::out_of_memory};
+                           errc::out_of_memory, errc::pool_forked};
 
 static_assert(std::is_error_code_enum_v<errc>);
 static_assert(std::is_base_of_v<std::system_error, cenote::error>);
@@ -76,6 +76,7 @@ TEST_CASE("the messages say which step failed") {
         {errc::hook_failed, "hook failed"},
         {errc::nested_acquire, "nested acquire: this thread already holds a lease of this pool"},
         {errc::out_of_memory, "out of memory"},
+        {errc::pool_forked, "pool made before a fork: make a new pool in this process"},
     };
     for (const auto& [code, text] : texts) CHECK(make_error_code(code).message() == text);
     CHECK(std::size(texts) == std::size(all_codes));
@@ -104,7 +105,7 @@ TEST_CASE("codes compare equal to the standard condition they are a case of, and
             CHECK((code == condition) == expected);
         }
     }
-    for (const errc e : {errc::pool_closed, errc::pool_suspended, errc::connect_failed, errc::hook_failed}) {
+    for (const errc e : {errc::pool_closed, errc::pool_suspended, errc::connect_failed, errc::hook_failed, errc::pool_forked}) {
         CHECK(make_error_code(e).default_error_condition() == std::error_condition(static_cast<int>(e), cenote::category()));
     }
     CHECK(std::error_code{} != make_error_code(errc::acquire_timeout));

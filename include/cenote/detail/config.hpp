@@ -43,7 +43,7 @@ struct resolve {
 
     using defaults = join_t<list<sizing, waiting, lifo, locking, keeping, acquire_timeout, connect_timeout>,
                             std::conditional_t<keeping::threads, list<backoff, breaker>, list<>>,
-                            list<max_lifetime, idle_timeout, default_validation<D>, any_role, no_keepalive, default_cutting<D, locking, sizing>, no_leak_check, allow_nested, clock::coarse, unnamed, fixed_settings>>;
+                            list<max_lifetime, idle_timeout, default_validation<D>, any_role, no_keepalive, default_cutting<D, locking, sizing>, no_leak_check, allow_nested, clock::coarse, unnamed, fixed_settings, fork_unaware>>;
     /// A family that a profile switches off stays off but for what is named.
     using fallbacks = undisplaced_t<join_t<chosen, typename from_profile<list<P...>>::type>, defaults>;
     template <class Q>
@@ -167,6 +167,7 @@ struct config<Driver, list<P...>> {
     using clock = one<family::clock>;
     using name = one<family::name>;
     using settings = one<family::settings>;
+    using forking = one<family::forking>;
     using ages = many<family::age>;
     using sinks = many<family::metrics>;
     using hooks = many<family::hooks>;
@@ -180,6 +181,8 @@ struct config<Driver, list<P...>> {
     static constexpr bool embedded = sizing::embedded != 0;
     static constexpr bool refreshes = has_kind<kind::refresh, ages>;
     static constexpr bool live = settings::live;
+    static constexpr bool fork_aware = forking::aware;
+    static constexpr bool can_be_abandoned = !embedded && can_abandon<Driver>;
     /// What reconfigure() may replace, and what stays.
     using tunable = join_t<std::conditional_t<live && has_settings<P>, list<P>, list<>>...>;
     using constant = join_t<std::conditional_t<live && has_settings<P>, list<>, list<P>>...>;

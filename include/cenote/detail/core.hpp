@@ -128,7 +128,8 @@ public:
     static constexpr bool has_chores = !cfg::calm || cfg::works_at_return;
     using mark_type = std::conditional_t<has_chores, chore_mark, no_chore_mark>;
     using doubt_type = std::conditional_t<cfg::heeds_doubt, doubt_mark, no_doubt_mark>;
-    using slot_type = slot<idle_type, connection_type, typename cfg::facts, mark_type, doubt_type, typename token_for<Driver, cfg::keeps_tokens>::type>;
+    using slot_type = slot<idle_type, connection_type, typename cfg::facts, mark_type, doubt_type, typename token_for<Driver, cfg::keeps_tokens>::type,
+                           std::conditional_t<cfg::fork_aware, fork_mark, no_fork_mark>>;
     using afterlife_type = afterlife<idle_type, core>;
 
     /// The values of those policies that reconfigure() may replace.
@@ -173,6 +174,11 @@ public:
     // ── parts ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     [[nodiscard]] Driver& driver() noexcept { return driver_; }
+    /// This process was forked from the one that made the pool. Hot.
+    [[nodiscard]] bool forked() const noexcept {
+        if constexpr (cfg::fork_aware) return *word_ == 0;
+        else return false;
+    }
     template <class Policy>
     [[nodiscard]] decltype(auto) get() noexcept {
         if constexpr (contains_v<Policy, typename cfg::tunable>) return tuning_.now().values.template get<Policy>();
@@ -375,6 +381,7 @@ private:
     using keeper_type = std::conditional_t<cfg::threads, std::shared_ptr<crew<core>>,
                                            std::conditional_t<has_chores, manual_keeper<sync>, idle_keeper>>;
 
+    [[no_unique_address]] std::conditional_t<cfg::fork_aware, const unsigned*, absent<12>> word_{word_here()};
     [[no_unique_address]] Driver driver_;
     [[no_unique_address]] typename bag_of<typename cfg::constant>::type values_;
     [[no_unique_address]] std::conditional_t<cfg::live, versions<tuning>, absent<8>> tuning_;
@@ -417,6 +424,10 @@ private:
         } else {
             return absent<8>{};
         }
+    }
+    [[nodiscard]] static auto word_here() {
+        if constexpr (cfg::fork_aware) return cfg::forking::word::here();
+        else return absent<12>{};
     }
     [[nodiscard]] auto initial_seed() const noexcept {
         if constexpr (keeps_log) {

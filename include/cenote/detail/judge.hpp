@@ -19,10 +19,10 @@ enum class rule {
     none,
     not_a_driver, driver_without_open, driver_without_close, not_a_policy,
     two_profiles, two_sizings, two_waitings, two_orders, two_lockings, two_housekeepings, two_budgets, two_connectings, two_ages,
-    two_validations, two_roles, two_keepalives, two_resets, two_cuttings, two_leaks, two_nestings, two_metrics, two_hooks, two_clocks, two_names, two_settings,
+    two_validations, two_roles, two_keepalives, two_resets, two_cuttings, two_leaks, two_nestings, two_metrics, two_hooks, two_clocks, two_names, two_settings, two_forkings,
     bad_profile, bad_sizing, bad_waiting, bad_locking, bad_mutex, bad_housekeeping, bad_budget, bad_connecting, bad_age, bad_validation, bad_role, bad_keepalive, bad_reset, bad_cutting,
-    bad_leak, bad_nesting, bad_metrics, bad_hook, bad_clock, bad_name, bad_settings,
-    wait_on_one_thread, thread_on_one_thread, thread_in_fixed,
+    bad_leak, bad_nesting, bad_metrics, bad_hook, bad_clock, bad_name, bad_settings, bad_forking,
+    wait_on_one_thread, thread_on_one_thread, thread_in_fixed, fork_in_fixed, no_abandon,
     bad_order, only_lifo, near_peek, near_ping, near_state, near_rollback, near_reset, near_deferred, near_start, near_execute, near_classify, near_dial,
     near_interrupter, near_abandon, near_role,
     no_peek, no_ping, no_role, keepalive_without_ping, no_interrupter, no_state, backoff_without_thread, breaker_without_thread, no_full_reset, no_execute, no_deferred, deferred_script,
@@ -76,7 +76,7 @@ consteval int first_conflict() {
 consteval rule conflict_rule(int family_index) {
     return static_cast<rule>(static_cast<int>(rule::two_profiles) + family_index);
 }
-static_assert(conflict_rule(family::settings::index) == rule::two_settings && conflict_rule(family::hooks::index) == rule::two_hooks);
+static_assert(conflict_rule(family::forking::index) == rule::two_forkings && conflict_rule(family::settings::index) == rule::two_settings && conflict_rule(family::hooks::index) == rule::two_hooks);
 
 template <class T>
 concept gives_time = std::same_as<T, duration>;
@@ -86,7 +86,7 @@ template <class P>
 inline constexpr bool of_known_family =
     contains_v<family_of<P>, list<family::profile, family::sizing, family::waiting, family::order, family::locking, family::housekeeping, family::budget,
                                   family::connecting, family::age, family::validation, family::role, family::keepalive, family::reset, family::cutting, family::leak, family::nesting, family::metrics,
-                                  family::hooks, family::clock, family::name, family::settings>>;
+                                  family::hooks, family::clock, family::name, family::settings, family::forking>>;
 
 template <class P>
 consteval bool fits_bundle() {
@@ -211,6 +211,7 @@ consteval rule fault_of() {
     else if constexpr (std::is_same_v<F, family::clock>) return age_clock<P> ? rule::none : rule::bad_clock;
     else if constexpr (std::is_same_v<F, family::name>) return requires(const P& p) { { p.view() } noexcept -> std::same_as<std::string_view>; } ? rule::none : rule::bad_name;
     else if constexpr (std::is_same_v<F, family::settings>) return requires { { P::live } -> std::convertible_to<bool>; } ? rule::none : rule::bad_settings;
+    else if constexpr (std::is_same_v<F, family::forking>) return forking_policy<P> ? rule::none : rule::bad_forking;
     else return of_known_family<P> ? rule::none : rule::not_a_policy;
 }
 
@@ -297,12 +298,15 @@ consteval rule judge_combination() {
     using keeping_alive = first_of_family_t<family::keepalive, no_keepalive, Chosen>;
     using cutting = first_of_family_t<family::cutting, never_cut, Chosen>;
     using cleaning = typename when_of<D, first_of_family_t<family::reset, no_reset, Chosen>>::type;
+    using forking = first_of_family_t<family::forking, fork_unaware, Chosen>;
     if constexpr (!basic_lockable<typename locking::sync::mutex>) return rule::bad_mutex;
     else if constexpr (own_locking<locking> && !std::is_same_v<ordering, lifo> && !std::is_same_v<ordering, fifo>) return rule::bad_order;
     else if constexpr (nearest_first<locking> && !std::is_same_v<ordering, lifo>) return rule::only_lifo;
     else if constexpr (!locking::threads && waiting::waits) return rule::wait_on_one_thread;
     else if constexpr (!locking::threads && keeping::threads) return rule::thread_on_one_thread;
     else if constexpr (sizing::embedded != 0 && keeping::threads) return rule::thread_in_fixed;
+    else if constexpr (forking::aware && sizing::embedded != 0) return rule::fork_in_fixed;
+    else if constexpr (forking::aware && !can_abandon<D>) return rule::no_abandon;
     else if constexpr (!backed::threads && backs_off<Chosen>) return rule::backoff_without_thread;
     else if constexpr (!backed::threads && breaks<Chosen>) return rule::breaker_without_thread;
     else if constexpr (checking::peeks && !can_peek<D>) return rule::no_peek;
@@ -374,6 +378,7 @@ struct verdict {
     static_assert(R != rule::two_clocks, "cenote: two clocks in one pool; keep one of clock::steady, clock::coarse and clock::manual, see cenote/clock.hpp");
     static_assert(R != rule::two_names, "cenote: two names for one pool; keep one of named and unnamed, see cenote/policy/name.hpp");
     static_assert(R != rule::two_settings, "cenote: two policies about settings in one pool; keep one of fixed_settings and live_settings, see cenote/policy/settings.hpp");
+    static_assert(R != rule::two_forkings, "cenote: two policies about forks in one pool; keep one of fork_unaware and fork_aware, see cenote/policy/forking.hpp");
     static_assert(R != rule::bad_profile, "cenote: the profile lacks `policies()` that returns a cenote::bundle of policies, none of them a profile; write one like profile::web, see cenote/policy/profile.hpp");
     static_assert(R != rule::bad_sizing, "cenote: the sizing policy lacks `limits bounds() const` or `static constexpr unsigned embedded`; model cenote::sizing_policy, see cenote/policy/sizing.hpp");
     static_assert(R != rule::bad_waiting, "cenote: the waiting policy lacks waits, reads_time, max_waiters or a noexcept hand_over(duration); model cenote::waiting_policy, see cenote/policy/waiting.hpp");
@@ -394,10 +399,13 @@ struct verdict {
     static_assert(R != rule::bad_hook, "cenote: a hook is none of on_connect, on_acquire, on_give_back, on_close and on_leak, or cannot be called with what these are given; see cenote/policy/hooks.hpp");
     static_assert(R != rule::bad_name, "cenote: the name policy lacks `std::string_view view() const noexcept`; write named or unnamed, see cenote/policy/name.hpp");
     static_assert(R != rule::bad_settings, "cenote: the settings policy lacks `static constexpr bool live`; write fixed_settings or live_settings, see cenote/policy/settings.hpp");
+    static_assert(R != rule::bad_forking, "cenote: the forking policy lacks `aware`, or is aware and lacks a `word` with `static const unsigned* here()`; write fork_unaware or fork_aware, see cenote/policy/forking.hpp");
     static_assert(R != rule::bad_clock, "cenote: the clock lacks `time_point now() const noexcept`; model cenote::age_clock, see cenote/clock.hpp");
     static_assert(R != rule::wait_on_one_thread, "cenote: single_threaded cannot wait, the only thread would wait for itself; write no_wait, or lock_free instead of single_threaded, see cenote/policy/locking.hpp");
     static_assert(R != rule::thread_on_one_thread, "cenote: single_threaded and background_thread contradict each other; write manual, or lock_free instead of single_threaded, see cenote/policy/housekeeping.hpp");
     static_assert(R != rule::thread_in_fixed, "cenote: fixed<N> lives inside the pool object, which a background_thread could outlive; write manual, or bounded{.max = N}, see cenote/policy/sizing.hpp");
+    static_assert(R != rule::fork_in_fixed, "cenote: fork_aware leaves the memory of the parent's pool alone in a forked child, and that of fixed<N> goes with the pool object; write bounded{.max = N}, or leave the policy out, see cenote/policy/forking.hpp");
+    static_assert(R != rule::no_abandon, "cenote: fork_aware needs a driver with `void abandon(connection&) noexcept`; add it, or leave the policy out and make pools after the fork only, see cenote/policy/forking.hpp");
     static_assert(R != rule::bad_order, "cenote: the idle sets of cenote hand out lifo or fifo; write one of these, or a locking policy of your own that knows the order, see cenote/policy/order.hpp");
     static_assert(R != rule::only_lifo, "cenote: lock_free and thread_affine hand out the nearest connection, which is what they have for lifo; leave the order out, or write with_mutex, see cenote/policy/locking.hpp");
     static_assert(R != rule::near_peek, "cenote: the driver has a member `peek` that is not `liveness peek(connection&) noexcept`; give it that signature or another name, see cenote/driver.hpp");

@@ -36,6 +36,8 @@ struct refused_core {
         static constexpr bool embedded = false;
         static constexpr bool calm = false;
         static constexpr bool live = true;
+        static constexpr bool fork_aware = true;
+        static constexpr bool can_be_abandoned = true;
     };
     struct slot_type;
     struct settings_type {
@@ -65,6 +67,7 @@ struct refused_lease {
     typename handle_or_anything<typename Core::driver_type, connection_type>::type native_handle() const;
     void give_back() noexcept;
     void discard() noexcept;
+    void abandon() noexcept;
     connection_type detach();
     void tag(const char*) const noexcept;
 };

@@ -70,9 +70,37 @@ struct no_doubt_mark {
 };
 struct no_token {};
 
+/// What a forked child may let go of in a slot. Carried by slots of pools that notice forks; written by who has the slot.
+class fork_mark {
+public:
+    enum class content : unsigned char {
+        nothing, ///< there is nothing, or it is just being opened or closed
+        connection,
+        connection_and_token,
+    };
+    /// It is whole, and so is its token if it has one.
+    void opened(bool token) noexcept { what_.store(token ? content::connection_and_token : content::connection, std::memory_order_release); }
+    /// From now on somebody changes it: first this is seen, then that.
+    void closing() noexcept { what_.exchange(content::nothing, std::memory_order_acq_rel); }
+    void token_goes() noexcept {
+        content was = content::connection_and_token;
+        what_.compare_exchange_strong(was, content::connection, std::memory_order_acq_rel);
+    }
+    /// For one caller only.
+    [[nodiscard]] content take() noexcept { return what_.exchange(content::nothing, std::memory_order_acq_rel); }
+
+private:
+    std::atomic<content> what_{content::nothing};
+};
+struct no_fork_mark {
+    static void opened(bool) noexcept {}
+    static void closing() noexcept {}
+    static void token_goes() noexcept {}
+};
+
 /// One place for a connection. Threaded by its link; knows its home; carries the facts its pool's policies need. Slots never
 /// move and live as long as the core.
-template <class Home, class Conn, class Facts, class Mark, class Doubt, class Token>
+template <class Home, class Conn, class Facts, class Mark, class Doubt, class Token, class Forks = no_fork_mark>
 struct slot : place_of<Home>::type, Facts {
     slot() noexcept {}
     ~slot() {
@@ -95,6 +123,7 @@ struct slot : place_of<Home>::type, Facts {
     [[no_unique_address]] Mark mark{};
     [[no_unique_address]] Doubt doubt{};
     [[no_unique_address]] Token token{}; ///< guarded by the core's mutex for it
+    [[no_unique_address]] Forks forks{};
     bool open = false;
     bool rehomed = false; ///< `home` is an afterlife: the pool was closed while this lease was out
 };

@@ -186,6 +186,7 @@ public:
     /// Cuts the connection, which frees its user at once, then cancels what still runs, so that the server notices.
     void sever(interrupt_token& t, deadline by) noexcept;
 
+    /// Closes the descriptor. What libpq holds in memory stays.
     void abandon(connection& c) noexcept;
 
     [[nodiscard]] PGconn* native_handle(connection& c) noexcept;
@@ -575,9 +576,8 @@ inline void postgres::sever(interrupt_token& t, deadline by) noexcept {
 
 inline void postgres::abandon(connection& c) noexcept {
     const drivers::errno_kept keep;
-    if (!c.s_) return;
-    if (!drivers::divert(PQsocket(c.s_->handle.get()))) (void)c.s_->handle.release(); // what it would close may be another's by then
-    c.s_.reset();
+    const session* const left = c.s_.release(); // as it is: libpq and its TLS may be in the middle of something
+    if (left != nullptr && left->handle) drivers::let_go(PQsocket(left->handle.get()));
 }
 
 inline PGconn* postgres::native_handle(connection& c) noexcept { return c.handle(); }

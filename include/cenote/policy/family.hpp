@@ -30,6 +30,7 @@ struct hooks        { static constexpr int index = 17; static constexpr bool man
 struct clock        { static constexpr int index = 18; static constexpr bool many = false; };
 struct name         { static constexpr int index = 19; static constexpr bool many = false; };
 struct settings     { static constexpr int index = 20; static constexpr bool many = false; };
+struct forking      { static constexpr int index = 21; static constexpr bool many = false; };
 
 } // namespace cenote::family
 

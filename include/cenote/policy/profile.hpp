@@ -6,6 +6,7 @@
 #include <cenote/policy/connecting.hpp>
 #include <cenote/policy/cutting.hpp>
 #include <cenote/policy/family.hpp>
+#include <cenote/policy/forking.hpp>
 #include <cenote/policy/hooks.hpp>
 #include <cenote/policy/housekeeping.hpp>
 #include <cenote/policy/keepalive.hpp>
@@ -75,7 +76,7 @@ struct bare {
     using family = family::profile;
     [[nodiscard]] static constexpr auto policies() {
         return bundle{fixed<N>{}, no_wait{}, lifo{}, single_threaded{}, manual{}, no_acquire_timeout{}, no_connect_timeout{}, no_age_limit{},
-                      no_validation{}, any_role{}, no_keepalive{}, no_reset{}, never_cut{}, no_leak_check{}, allow_nested{}, no_metrics{}, no_hooks{}, clock::steady{}, unnamed{}, fixed_settings{}};
+                      no_validation{}, any_role{}, no_keepalive{}, no_reset{}, never_cut{}, no_leak_check{}, allow_nested{}, no_metrics{}, no_hooks{}, clock::steady{}, unnamed{}, fixed_settings{}, fork_unaware{}};
     }
 };
 

@@ -36,7 +36,7 @@ static_assert(all_empty(profile::bare<3>::policies()), "everything that is off i
 /// One bit per family.
 template <class... P>
 constexpr unsigned families(const bundle<P...>&) { return (0U | ... | (1U << P::family::index)); }
-static_assert(families(profile::bare<3>::policies()) == (1U << (cenote::family::settings::index + 1)) - 2, "every family but `profile` is named");
+static_assert(families(profile::bare<3>::policies()) == (1U << (cenote::family::forking::index + 1)) - 2, "every family but `profile` is named");
 } // namespace
 
 TEST_CASE("the values of a profile pass their own checks") {

@@ -149,7 +149,7 @@ template <class Core>
 /// The failure behind an acquire that got nothing; `evidence`: with its story.
 template <class Core>
 [[nodiscard]] failure failure_of(Core& c, const taken<Core>& got, bool evidence) noexcept {
-    if (!evidence) return {make_error_code(got.why), nullptr};
+    if (!evidence || got.why == errc::pool_forked) return {make_error_code(got.why), nullptr}; // there is nothing to be seen in there
     return explain(c, got.why, got.waited, got.from_hook ? text_of(got.from_hook) : std::string{});
 }
 
@@ -262,6 +262,13 @@ template <class Core, class Request>
     return got.s;
 }
 
+/// The pool is another process's.
+template <class Core, class Request>
+[[nodiscard, gnu::noinline, gnu::cold]] typename Core::slot_type* refuse_forked(Core& c, Request request) {
+    request.refused(c, taken<Core>{.why = errc::pool_forked});
+    return nullptr;
+}
+
 /// Takes a connection: the hot path of the library. Null, or whatever `request.refused` throws: there is none.
 ///
 /// Shape    request: `budget allowance(core)` and `stop_token stop()`, asked only when something has to wait or to be tested;
@@ -269,6 +276,9 @@ template <class Core, class Request>
 template <class Core, class Request>
 [[nodiscard]] inline typename Core::slot_type* acquire(Core& c, std::source_location at, Request request) {
     using cfg = typename Core::cfg;
+    if constexpr (cfg::fork_aware) {
+        if (c.forked()) [[unlikely]] return refuse_forked(c, request);
+    }
     if constexpr (cfg::nesting::watches) {
         if (holds_already(c)) {
             tell_nested(c);

@@ -38,6 +38,7 @@ template <class Core>
 void drop_token([[maybe_unused]] Core& c, [[maybe_unused]] typename Core::slot_type& s) noexcept {
     if constexpr (Core::cfg::keeps_tokens) {
         const std::scoped_lock lock{c.token_mutex()};
+        s.forks.token_goes();
         s.token.reset();
     }
 }
@@ -47,6 +48,7 @@ template <class Core>
 [[nodiscard]] auto take_token(Core& c, typename Core::slot_type& s) noexcept {
     decltype(s.token) token;
     const std::scoped_lock lock{c.token_mutex()};
+    s.forks.token_goes();
     token.swap(s.token);
     return token;
 }
@@ -56,6 +58,7 @@ template <class Core>
 void end_connection(Core& c, typename Core::slot_type& s, close_reason why) noexcept {
     run_on_close(c, s.conn, why);
     drop_token(c, s);
+    s.forks.closing();
     c.driver().close(s.conn);
     s.vacate();
     tell_closed(c, {why});
@@ -263,6 +266,7 @@ void close_invalid([[maybe_unused]] Core& c) noexcept {
 template <class Core>
 void invalidate([[maybe_unused]] Core& c) noexcept {
     if constexpr (Core::cfg::heeds_doubt) {
+        if (c.forked()) return;
         raise_all(c, doubt::invalid);
         close_invalid(c);
         c.keeper().scan_soon(); // for what was just becoming idle
@@ -272,6 +276,7 @@ void invalidate([[maybe_unused]] Core& c) noexcept {
 /// Closes what is idle and named by `pred`, down to `min_idle` and `min`. How many.
 template <class Core, class Pred>
 unsigned trim(Core& c, Pred&& pred) noexcept {
+    if (c.forked()) return 0;
     link* out = c.extract([&](link& l) noexcept { return static_cast<bool>(pred(Core::slot_of(l).conn)); }, c.min_idle(), c.min());
     unsigned n = 0;
     for (const link* l = out; l != nullptr; l = l->next) ++n;

@@ -112,6 +112,7 @@ template <class Core>
             return out;
         }
     }
+    s.forks.opened(Core::cfg::keeps_tokens);
     if constexpr (Core::cfg::fact_list::size != 0) {
         static_cast<typename Core::cfg::facts&>(s).open({.now = c.age_now(), .random = c.random()});
     }

@@ -3,6 +3,7 @@
 
 #include <cenote/detail/core.hpp>
 #include <cenote/detail/lifecycle.hpp>
+#include <cenote/detail/shell/abandon.hpp>
 #include <cenote/detail/shell/close.hpp>
 #include <cenote/detail/shell/doubt.hpp>
 #include <cenote/detail/shell/events.hpp>
@@ -263,6 +264,9 @@ void give_back_checked(typename Core::slot_type& s) noexcept {
 /// Ends a lease: never throws, never allocates, waits only under `at_return`.
 template <class Core>
 inline void give_back(typename Core::slot_type& s) noexcept {
+    if constexpr (Core::cfg::fork_aware) {
+        if (Core::of(s).forked()) [[unlikely]] return abandon<Core>(s);
+    }
     if constexpr (Core::cfg::works_at_return) {
         give_back_checked<Core>(s);
     } else if constexpr (Core::cfg::calm) {
@@ -272,10 +276,22 @@ inline void give_back(typename Core::slot_type& s) noexcept {
     }
 }
 
+/// Ends a lease in a forked child, on the word of the caller where the pool does not notice.
+template <class Core>
+void abandon_by_hand(typename Core::slot_type& s) noexcept {
+    if constexpr (Core::cfg::fork_aware) {
+        give_back<Core>(s);
+    } else {
+        Core::of(s).driver().abandon(s.conn);
+        if constexpr (Core::cfg::keeps_tokens) s.token.reset();
+    }
+}
+
 /// Ends a lease whose connection nobody may use again; what became of it may tell something of the others.
 template <class Core>
 void discard(typename Core::slot_type& s, error_class because = error_class::other) noexcept {
     Core& c = Core::of(s);
+    if (c.forked()) return abandon<Core>(s);
     if (Core::cfg::role::checks && because == error_class::wrong_role) invalidate(c);
     else if (because == error_class::disconnected && doubt_of<Core>(s) == doubt::none) suspect_others(c);
     note_end(c, s, return_time(c), false);
@@ -284,11 +300,16 @@ void discard(typename Core::slot_type& s, error_class because = error_class::oth
     else close_in_place(c, s, close_reason::discarded);
 }
 
-/// Ends a lease by taking the connection away from the pool.
+/// Ends a lease by taking the connection away from the pool; in a forked child, what is left of it.
 template <class Core>
 [[nodiscard]] typename Core::connection_type detach(typename Core::slot_type& s) {
-    typename Core::connection_type taken{std::move(s.conn)}; // if this throws, the lease is as it was
     Core& c = Core::of(s);
+    if (c.forked()) {
+        abandon<Core>(s);
+        return std::move(s.conn);
+    }
+    typename Core::connection_type taken{std::move(s.conn)}; // if this throws, the lease is as it was
+    s.forks.closing();
     auto keeper = c.hold_keeper();
     note_end(c, s, return_time(c), false);
     drop_token(c, s); // close() leaves alone what is no longer the pool's

@@ -39,6 +39,7 @@ template <class Core>
 [[nodiscard]] std::vector<lease_info> holders(Core& c) {
     std::vector<lease_info> out;
     if constexpr (Core::cfg::records_holder) {
+        if (c.forked()) return out;
         const time_point now = c.age_now();
         std::uint64_t id = 0;
         c.slots().each([&](typename Core::slot_type& s) {
@@ -93,6 +94,7 @@ void tag([[maybe_unused]] typename Core::slot_type& s, [[maybe_unused]] const ch
 
 template <class Core>
 [[nodiscard]] pool_stats stats(Core& c) noexcept {
+    if (c.forked()) return {};
     const census now = c.count();
     pool_stats out;
     out.total = now.used;

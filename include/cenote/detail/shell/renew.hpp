@@ -23,6 +23,7 @@ template <class Core>
 /// Everything that is open now goes within `over`, one after the other.
 template <class Core>
 void begin_renewal(Core& c, duration over, time_point now) noexcept {
+    if (c.forked()) return;
     c.renewing().begin(stats(c), now, over, each_mark(c));
     c.keeper().scan_soon();
 }

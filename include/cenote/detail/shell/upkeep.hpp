@@ -131,6 +131,7 @@ time_point scan(Core& c, time_point now) noexcept {
 /// stayed for them may go.
 template <class Core>
 time_point maintain(Core& c, time_point now) noexcept {
+    if (c.forked()) return time_point::max();
     run_chores(c);
     time_point next = scan(c, now);
     run_chores(c); // what the scan found

@@ -76,13 +76,11 @@ private:
         if (state() == session_state::unknown || peek() != liveness::quiet) lose(); // the goodbye is for a server that listens
         mysql_close(std::exchange(handle_, nullptr));
     }
-    /// In a forked child: the goodbye goes nowhere.
+    /// In a forked child: what the client holds in memory stays as it is, as it may be in the middle of something.
     void abandon() noexcept {
         if (handle_ == nullptr) return;
-        attach_thread();
-        (void)divert(descriptor(handle_));
-        call_.drop();
-        mysql_close(std::exchange(handle_, nullptr));
+        let_go(descriptor(std::exchange(handle_, nullptr)));
+        call_ = call{};
     }
     /// After a call that did not end: nobody knows what the server will say next.
     void lose() noexcept {

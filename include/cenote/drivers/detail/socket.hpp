@@ -91,6 +91,13 @@ inline bool divert(int descriptor) noexcept {
     return true;
 }
 
+/// Closes a descriptor that a forked child has of its parent's connection, under a client library that will never be asked again: one
+/// that was, even to free its memory, could write, or close what has become somebody else's.
+inline void let_go(int descriptor) noexcept {
+    const errno_kept keep;
+    if (descriptor >= 0) ::close(descriptor);
+}
+
 /// A descriptor of one's own for somebody else's socket.
 class descriptor_copy {
 public:
