@@ -36,6 +36,7 @@ struct refused_core {
         static constexpr bool embedded = false;
         static constexpr bool calm = false;
         static constexpr bool live = true;
+        static constexpr bool records_holder = true;
     };
     struct slot_type;
     struct settings_type {

@@ -71,7 +71,7 @@ void close_in_place(Core& c, typename Core::slot_type& s, close_reason why) noex
 /// Cancels what a connection that will be closed is still doing: the server would go on with it, and count the session.
 template <class Core>
 void stop_statement([[maybe_unused]] Core& c, [[maybe_unused]] typename Core::slot_type& s) noexcept {
-    if constexpr (Core::cfg::keeps_tokens) {
+    if constexpr (Core::cfg::cutting::cuts) {
         auto token = take_token(c, s);
         if (!token) return; // close() has cut it
         try {
@@ -85,7 +85,7 @@ void stop_statement([[maybe_unused]] Core& c, [[maybe_unused]] typename Core::sl
 /// whose answer nobody will read, is soon over.
 template <class Core>
 [[nodiscard]] bool still_runs([[maybe_unused]] Core& c, [[maybe_unused]] typename Core::slot_type& s) noexcept {
-    if constexpr (Core::cfg::keeps_tokens && Core::cfg::threads) {
+    if constexpr (Core::cfg::cutting::cuts && Core::cfg::threads) {
         if constexpr (Core::cfg::defers_reset) {
             if (s.pending) return false;
         }
