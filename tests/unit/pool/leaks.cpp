@@ -370,6 +370,22 @@ TEST_CASE("every way to keep connections has room for leases that are cut") {
     check(with_mutex<>{}, 3);
 }
 
+TEST_CASE("a lease that was cut does not make the next acquire of its thread a nested one") {
+    watched s;
+    manual_clock time;
+    pool p{scripted{s}, close_now{5s}, forbid_nested{}, manual{}, clock::manual{time}, bounded{.max = 1}};
+    auto lost = p.acquire();
+    CHECK(code_of([&] { (void)p.acquire(0s); }) == errc::nested_acquire);
+    time.advance(5s);
+    (void)p.maintain();
+    auto next = p.acquire();
+    CHECK(good(next));
+    CHECK(code_of([&] { (void)p.acquire(0s); }) == errc::nested_acquire);
+    next.give_back();
+    lost.give_back();
+    check_capacity(p, 1);
+}
+
 // ── stacks ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 TEST_CASE("a lease is shown with the stack that it was acquired from") {

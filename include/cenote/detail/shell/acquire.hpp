@@ -148,12 +148,16 @@ template <class Core>
     else return false;
 }
 
-/// Whether this thread holds a lease of this pool.
+/// Whether this thread holds a lease of this pool. One that was cut keeps nobody waiting.
 template <class Core>
 [[nodiscard]] bool holds_already(Core& c) noexcept {
     const auto self = std::this_thread::get_id();
     bool found = false;
-    c.slots().each([&](typename Core::slot_type& s) { found = found || s.owner.load(std::memory_order_relaxed) == self; });
+    c.slots().each([&](typename Core::slot_type& s) {
+        bool holds = s.owner.load(std::memory_order_relaxed) == self;
+        if constexpr (Core::cfg::cuts_leases) holds = holds && (s.word.load(std::memory_order_relaxed) & custody::state_bits) != custody::severed;
+        found = found || holds;
+    });
     return found;
 }
 
