@@ -1,10 +1,12 @@
 // Distributed under the Boost Software License, Version 1.0. See LICENSE.
 
-// A cancel belongs to its lease: it never stops a statement of the next one (case-B13). CENOTE_CANCEL_ROUNDS=n: so many per server.
+// What other threads do to a lease. A cancel belongs to its lease: it never stops a statement of the next one (case-B13;
+// CENOTE_CANCEL_ROUNDS=n: so many per server). A lease that is lost is cut.
 #include "server/mysql/support.hpp"
 #include "server/support/postgres.hpp"
 
 #include <cenote/cancel.hpp>
+#include <cenote/policy/leak.hpp>
 #include <cenote/pool.hpp>
 
 #include <catch2/catch_test_macros.hpp>
@@ -31,7 +33,7 @@ namespace {
 
 [[nodiscard]] unsigned rounds() {
     const char* const text = std::getenv("CENOTE_CANCEL_ROUNDS");
-    return text == nullptr ? 200 : static_cast<unsigned>(std::strtoul(text, nullptr, 10));
+    return text == nullptr ? 100 : static_cast<unsigned>(std::strtoul(text, nullptr, 10));
 }
 constexpr unsigned naive_rounds = 20;
 constexpr auto plenty = 20s;
@@ -146,8 +148,46 @@ void stops(const Driver& driver) {
     CHECK(p.stats().closed == 0);
 }
 
+std::string ask(PGconn* c, const std::string& sql) { return pg::ask(c, sql); }
+std::string ask(MYSQL* c, const std::string& sql) { return mysql_tests::ask(c, sql); }
+
+/// A lease is lost that holds a lock of the server's, in the middle of a statement or not: somebody else has a connection and the lock,
+/// and its holder an error.
+template <class Driver>
+void cuts(const Driver& driver, const std::string& lock, const std::string& locked) {
+    for (const bool busy : {true, false}) {
+        cenote::pool p{driver, bounded{.max = 1}, cenote::close_now{.after = 400ms}, cenote::clock::steady{}, counters{}};
+        auto lost = p.acquire(plenty);
+        CHECK(ask(lost.native_handle(), lock) == locked);
+        bool slept = true;
+        std::jthread holder{[&] {
+            if (busy) slept = sleeps(lost.native_handle(), "60");
+        }};
+        auto next = p.acquire(plenty); // nobody gives anything back
+        bool got = false;
+        for (const deadline by = deadline::in(plenty); !got && !by.expired();) {
+            got = ask(next.native_handle(), lock) == locked; // as soon as the server has ended the other session
+        }
+        CHECK(got);
+        holder.join();
+        CHECK((!busy || !slept));
+        CHECK_FALSE(sleeps(lost.native_handle(), "0"));
+        next.give_back();
+        lost.give_back();
+        CHECK(p.template get<counters>().closed_for(close_reason::leaked) >= 1);
+        CHECK(p.stats().severed >= 1);
+        CHECK(sleeps(p.acquire(plenty).native_handle(), "0"));
+    }
+}
+
 } // namespace
 
+TEST_CASE("a lease that is lost is cut, and its session and its locks are gone, postgres") {
+    cuts(cenote::postgres{servers::postgres().unix_socket}, "select pg_try_advisory_lock(4711)", "t");
+}
+TEST_CASE("a lease that is lost is cut, and its session and its locks are gone, mysql") {
+    cuts(cenote::mysql{mysql_tests::by_socket()}, "select get_lock('cenote_lost', 0)", "1");
+}
 TEST_CASE("case-B13: no cancel hits the next lease, postgres", "[case-B13]") { check("postgres", cenote::postgres{servers::postgres().unix_socket}); }
 TEST_CASE("case-B13: no cancel hits the next lease, mysql", "[case-B13]") { check("mysql", cenote::mysql{mysql_tests::by_socket()}); }
 TEST_CASE("a lease's own statement is cancelled, postgres") { stops(cenote::postgres{servers::postgres().unix_socket}); }
