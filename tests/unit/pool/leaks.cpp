@@ -26,12 +26,13 @@ static_assert(pool<scripted, close_now, never_cut>::core_type::cfg::keeps_tokens
 static_assert(sizeof(pool<scripted, with_stack<leak_threshold>>::core_type::slot_type) >
               sizeof(pool<scripted, leak_threshold>::core_type::slot_type), "stacks take their room only where they are asked for");
 
-/// A pool without a thread, which finds leaks when it is told to.
+/// A pool without a thread, which finds leaks when it is told to. One type for most tests: each takes a second to compile.
+using lossy = pool<scripted, close_now, manual, clock::manual, bounded, recorder, counters>;
 struct site_pool {
     manual_clock time;
     watched s;
     recorder sink;
-    pool<scripted, close_now, manual, clock::manual, bounded, recorder, counters> p;
+    lossy p;
 
     explicit site_pool(unsigned max, unsigned ceiling = 0)
         : p{scripted{s}, close_now{5s}, clock::manual{time}, bounded{.max = max, .ceiling = ceiling}, sink} {}
@@ -256,7 +257,7 @@ TEST_CASE("close does not wait for leases that were cut, and they outlive the po
         manual_clock time;
         watched s;
         recorder sink;
-        std::optional p{pool{scripted{s}, close_now{5s}, manual{}, clock::manual{time}, bounded{.max = 2}, sink}};
+        std::optional<lossy> p{std::in_place, scripted{s}, close_now{5s}, clock::manual{time}, bounded{.max = 2}, sink};
         auto lost = p->acquire();
         auto kept = p->acquire();
         time.advance(1s);
@@ -285,7 +286,7 @@ TEST_CASE("close does not wait for leases that were cut, and they outlive the po
 TEST_CASE("the last to come back of a pool that is gone may be one that was cut") {
     watched s;
     manual_clock time;
-    std::optional p{pool{scripted{s}, close_now{5s}, manual{}, clock::manual{time}}};
+    std::optional<lossy> p{std::in_place, scripted{s}, close_now{5s}, clock::manual{time}};
     auto lost = p->acquire();
     time.advance(5s);
     (void)p->maintain();
@@ -325,7 +326,7 @@ TEST_CASE("the background thread cuts what is lost, and who waits gets the permi
 TEST_CASE("a lease is given back or cut, never both, at whatever moment") {
     watched s;
     manual_clock time;
-    std::optional p{pool{scripted{s}, close_now{1ns}, manual{}, clock::manual{time}, bounded{.max = 2}, counters{}}};
+    std::optional<lossy> p{std::in_place, scripted{s}, close_now{1ns}, clock::manual{time}, bounded{.max = 2}};
     std::atomic<bool> over{false};
     std::jthread scanner{[&] {
         while (!over) (void)p->maintain();
@@ -350,10 +351,10 @@ TEST_CASE("a lease is given back or cut, never both, at whatever moment") {
 }
 
 TEST_CASE("every way to keep connections has room for leases that are cut") {
-    const auto check = [](auto locking, unsigned max) {
+    const auto check = []<class Pool>(std::type_identity<Pool>, unsigned max) {
         watched s;
         manual_clock time;
-        pool p{scripted{s}, close_now{5s}, manual{}, clock::manual{time}, bounded{.max = max}, locking, counters{}};
+        Pool p{scripted{s}, close_now{5s}, clock::manual{time}, bounded{.max = max}};
         auto lost = hold(p, max);
         time.advance(5s);
         (void)p.maintain();
@@ -365,9 +366,9 @@ TEST_CASE("every way to keep connections has room for leases that are cut") {
         lost.clear();
         check_capacity(p, max);
     };
-    check(lock_free{}, 62); // as many as one word has bits
-    check(thread_affine{}, 3);
-    check(with_mutex<>{}, 3);
+    check(std::type_identity<lossy>{}, 62); // as many as one word has bits
+    check(std::type_identity<pool<scripted, close_now, manual, clock::manual, bounded, thread_affine>>{}, 3);
+    check(std::type_identity<pool<scripted, close_now, manual, clock::manual, bounded, with_mutex<>>>{}, 3);
 }
 
 TEST_CASE("a lease that was cut does not make the next acquire of its thread a nested one") {
