@@ -226,7 +226,8 @@ void statistics(const std::string& file) {
     const auto cell = [&](const char* name, number value) { std::printf("   %-18s %12llu%s", name, value, ++cells % 3 == 0 ? "\n" : ""); };
     std::printf("\n   All of stats(), which is one struct for every exporter to walk:\n");
     boost::hana::for_each(db.stats(), boost::hana::fuse([&](auto name, auto value) { cell(boost::hana::to<const char*>(name), number{value}); }));
-    std::printf("\n   Closed connections by reason:\n");
+    std::printf("%s\n   Closed connections by reason:\n", cells % 3 == 0 ? "" : "\n");
+    cells = 0;
     for (unsigned i = 0; i < cenote::close_reasons; ++i) {
         const auto why = static_cast<cenote::close_reason>(i);
         cell(to_string(why).data(), db.get<cenote::counters>().closed_for(why));

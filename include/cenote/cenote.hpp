@@ -3,6 +3,7 @@
 
 // Everything but drivers (cenote/drivers/*.hpp) and the testing kit (cenote/testing/*.hpp).
 
+#include <cenote/cancel.hpp>
 #include <cenote/clock.hpp>
 #include <cenote/driver.hpp>
 #include <cenote/error.hpp>

@@ -4,6 +4,7 @@
 #include <cenote/clock.hpp>
 #include <cenote/driver.hpp>
 
+#include <array>
 #include <chrono>
 #include <memory>
 #include <source_location>
@@ -89,7 +90,20 @@ struct connect_error {
     std::string text{};
 };
 
-/// One lease that is out, as `leak_threshold` records it.
+/// How many addresses of a stack are kept.
+inline constexpr unsigned stack_depth = 16;
+
+/// From where a lease was acquired, innermost first: what the function of `with_stack` has found. Empty without it.
+struct stack_frames {
+    std::array<void*, stack_depth> at{};
+    unsigned depth = 0;
+
+    [[nodiscard]] void* const* begin() const noexcept { return at.data(); }
+    [[nodiscard]] void* const* end() const noexcept { return at.data() + depth; }
+    [[nodiscard]] bool empty() const noexcept { return depth == 0; }
+};
+
+/// One lease that is out, as a leak policy records it.
 struct lease_info {
     std::uint64_t id = 0; ///< the slot's number, stable while the pool lives
     duration age{};
@@ -97,12 +111,15 @@ struct lease_info {
     std::thread::id thread{};
     bool returned = false;     ///< in a leak report: it is back
     const char* tag = nullptr; ///< what `lease.tag()` was given, or null
+    bool cut = false;          ///< `close_now` has severed it: its holder has nothing but an error, and the pool counts it no more
+    stack_frames stack{};      ///< only with `with_stack`
 
     [[nodiscard]] std::string text() const {
         using ms = std::chrono::duration<double, std::milli>;
         std::string out = std::to_string(static_cast<long long>(std::chrono::duration_cast<ms>(age).count())) + "ms at ";
         out.append(where.file_name()).append(":").append(std::to_string(where.line()));
         if (tag != nullptr) out.append(" [").append(tag).append("]");
+        if (cut) out.append(" (cut)");
         return out;
     }
 };

@@ -7,6 +7,10 @@ template <class Driver, class... Policies>
 class pool;
 template <class Core>
 class lease;
+template <class Core>
+class canceller;
+template <class Core>
+class cancellable;
 template <class Connection>
 class pool_view;
 template <class Connection>

@@ -80,7 +80,7 @@ public:
     }
 
     /// A word for `inspect()`, leak reports and errors, which keep the pointer: a string literal, or text that lives as long as the
-    /// program. Without `leak_threshold`: nothing.
+    /// program. Without a leak policy: nothing.
     void tag(const char* text) const noexcept {
         if (s_ != nullptr) detail::shell::tag<Core>(*s_, text);
     }
@@ -92,6 +92,8 @@ private:
     friend class any_lease;
     template <class Conn>
     friend class pool_view;
+    template <class C>
+    friend class cancellable;
 
     explicit lease(typename Core::slot_type* s) noexcept : s_{s} {}
     [[nodiscard]] connection_type& connection() const noexcept {

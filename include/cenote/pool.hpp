@@ -56,7 +56,7 @@ struct close_report {
     bool drained = false;            ///< every lease came back and every connection is closed
     unsigned cut = 0;                ///< leases that were still out at the deadline and were severed
     unsigned still_out = 0;          ///< connections that are still leased, being opened or cleaned
-    std::vector<lease_info> holders; ///< who holds them, oldest first; only with `leak_threshold`
+    std::vector<lease_info> holders; ///< who holds them, oldest first; only with a leak policy
 };
 
 /// What warm_up() has come to.
@@ -71,8 +71,8 @@ struct warm_report {
 
 /// What inspect() sees.
 struct inspection {
-    unsigned leased = 0;             ///< how many leases are out
-    std::vector<lease_info> leases;  ///< who has them, oldest first; only with `leak_threshold`
+    unsigned leased = 0;             ///< how many leases are out, but for those that were cut
+    std::vector<lease_info> leases;  ///< who has them, oldest first, those that were cut included; only with a leak policy
 };
 
 /// What pool::settings() returns: the values of those of its policies that reconfigure() may replace.
@@ -111,7 +111,7 @@ private:
 /// | keepalive    | `no_keepalive` `keepalive{2min}`                                      | policy/keepalive.hpp    |
 /// | reset        | `deferred` / `background` `{reset_if_dirty}`; `at_return`; `no_reset` | policy/reset.hpp        |
 /// | cutting      | `cut_at_close{1s}` `never_cut`                                        | policy/cutting.hpp      |
-/// | leak         | `no_leak_check` `leak_threshold{300s}`                                | policy/leak.hpp         |
+/// | leak         | `no_leak_check` `leak_threshold{300s}` `discard_on_return` `close_now` | policy/leak.hpp        |
 /// | nesting      | `allow_nested` `report_nested` `forbid_nested`                        | policy/nesting.hpp      |
 /// | metrics      | `no_metrics`; `counters` and any sinks                                | policy/metrics.hpp      |
 /// | hooks        | none; `on_connect` `on_acquire` `on_give_back` `on_close` `on_leak`   | policy/hooks.hpp        |
@@ -128,7 +128,7 @@ private:
 /// An 8-byte movable handle to a core on the heap; only `fixed<N>` keeps the core inside and cannot be moved. Leases may outlive
 /// the pool: the last one back frees the core. A `fixed<N>` pool destroyed with leases out ends the program and says who holds them.
 ///
-/// Thread safety: acquire…, try_acquire, with, stats, inspect, maintain, warm_up, ready, invalidate_all, trim, close, suspend, resume,
+/// Thread safety: acquire…, try_acquire, with, stats, inspect, suspicious, maintain, warm_up, ready, invalidate_all, trim, close, suspend, resume,
 /// resize, settings and reconfigure may race with each other, with leases, and with themselves (`single_threaded` excepted). Construction, move and destruction may not.
 /// Errors: impossible combinations of policies do not compile; impossible values throw std::invalid_argument from the constructor.
 template <class Driver, class... Policies>
@@ -252,6 +252,15 @@ public:
     /// Who holds leases.
     [[nodiscard]] inspection inspect() const {
         if constexpr (sound) return {static_cast<unsigned>(stats().used), detail::shell::holders(core())};
+        else return {};
+    }
+    /// The leases that have been out for longer than `over`, oldest first; those that were cut among them.
+    ///
+    /// With     a leak policy. Any threshold: it need not be the policy's.
+    [[nodiscard]] std::vector<lease_info> suspicious(duration over) const
+        requires(core_type::cfg::records_holder)
+    {
+        if constexpr (sound) return detail::shell::holders(core(), over);
         else return {};
     }
     /// One of the pool's own policies or sinks, as it is stored: `pool.get<cenote::counters>()`.
@@ -454,7 +463,7 @@ public:
             detail::shell::shut(c);
             if constexpr (core_type::cfg::calm || !core_type::cfg::locking::threads) out.drained = c.count().used == 0;
             else out.drained = c.drained(d.at());
-            if constexpr (core_type::cfg::keeps_tokens) {
+            if constexpr (core_type::cfg::cutting::cuts) {
                 if (!out.drained) {
                     const auto leased = static_cast<unsigned>(detail::shell::stats(c).used);
                     // What the pool itself does with a connection ends as soon as it is cut.

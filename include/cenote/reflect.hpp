@@ -12,4 +12,4 @@
 /// A header of its own: it costs a translation unit 0.15 s (g++ 12).
 BOOST_HANA_ADAPT_STRUCT(cenote::pool_stats, total, idle, used, opening, closing, resetting, pending, max, counted, leases, waits,
                         wait_ns, timeouts, queue_full, failed, opened, open_failed, closed, detached, validation_failed, reset_failed,
-                        returned_dirty, leaks, swallowed);
+                        returned_dirty, leaks, severed, swallowed);

@@ -20,9 +20,10 @@ enum class close_reason : unsigned char {
     shutdown,     ///< the pool was closed or destroyed
     invalidated,  ///< invalidate_all(), or another connection showed the server to be of the wrong role
     wrong_role,   ///< the server was not of the role that the pool asks for
+    leaked,       ///< held too long: came back late under `discard_on_return`, or was cut by `close_now` and then came back
     custom,       ///< an age policy of the user's
 };
-inline constexpr unsigned close_reasons = 13;
+inline constexpr unsigned close_reasons = 14;
 
 [[nodiscard]] constexpr std::string_view to_string(close_reason r) noexcept {
     switch (r) {
@@ -38,6 +39,7 @@ inline constexpr unsigned close_reasons = 13;
     case close_reason::shutdown: return "shutdown";
     case close_reason::invalidated: return "invalidated";
     case close_reason::wrong_role: return "wrong_role";
+    case close_reason::leaked: return "leaked";
     case close_reason::custom: return "custom";
     }
     return "custom";
@@ -75,6 +77,7 @@ struct pool_stats {
     std::uint64_t reset_failed = 0;
     std::uint64_t returned_dirty = 0;
     std::uint64_t leaks = 0;        ///< leases that passed the leak threshold
+    std::uint64_t severed = 0;      ///< leases that `close_now` has cut
     std::uint64_t swallowed = 0;    ///< exceptions from hooks and sinks where nobody could be told
 };
 

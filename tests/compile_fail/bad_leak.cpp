@@ -1,4 +1,4 @@
-// sentence: cenote: the leak policy lacks `records`, or records and lacks `after` or `needs = facts<holder>`; write leak_threshold or no_leak_check
+// sentence: cenote: the leak policy lacks `records`, or records and lacks `after` or `needs = facts<holder>`, or cuts and lacks `grace`; write leak_threshold or no_leak_check
 // lines: 25
 #include <cenote/drivers/null.hpp>
 #include <cenote/pool.hpp>

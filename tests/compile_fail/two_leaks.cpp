@@ -1,4 +1,4 @@
-// sentence: cenote: two leak policies in one pool; keep one of no_leak_check and leak_threshold
+// sentence: cenote: two leak policies in one pool; keep one of no_leak_check, leak_threshold, discard_on_return and close_now
 // lines: 25
 #include <cenote/drivers/null.hpp>
 #include <cenote/pool.hpp>

@@ -93,11 +93,14 @@ struct config {
 
 /// What a slot is to the desk, and what the outside knows of it.
 struct connection : cenote::detail::bit_link<explore_sync> {
-    enum class is : unsigned char { vacant, opening, open, closing, foreign };
+    enum class is : unsigned char { vacant, opening, open, closing, cut };
     is state = is::vacant;
     unsigned holder = 0;         ///< who has it: the number of a thread + 1; 0: nobody
     std::uint64_t due_for = 0;   ///< given when this waiter had been due already, and nobody was on his way
     std::uint64_t due_since = 0; ///< in steps
+    /// Whose a lease is that may be cut, as `custody` in <cenote/policy/facts.hpp>.
+    enum whose : std::uint32_t { nobodys, its_holders, severed };
+    explore_sync::word custody{nobodys};
 };
 
 /// What is done with a connection that was acquired.
@@ -245,6 +248,49 @@ public:
         after(desk_->retire_detached(c));
     }
 
+    // Leases that may be cut: what shell/forfeit.hpp does, without its driver.
+
+    /// For the set-up: an acquire in a pool that cuts, and a housekeeper who keeps the desk until he has looked.
+    connection* lent() {
+        connection* const c = try_take();
+        c->custody.store(connection::its_holders);
+        return c;
+    }
+    connection* acquire_lent() {
+        connection* const c = acquire(never);
+        if (c != nullptr) c->custody.store(connection::its_holders);
+        return c;
+    }
+    void housekeeper_comes() { desk_->pin(); }
+    void housekeeper_goes() {
+        if (desk_->unpin()) free_desk();
+    }
+    /// The housekeeper finds that the lease of `c` is out too long. Whether he has cut it.
+    bool cut(connection& c) {
+        if (!desk_->begin_cut()) return false;
+        if (!c.custody.swap_if(connection::its_holders, connection::severed)) {
+            desk_->spare();
+            return false;
+        }
+        c.state = connection::is::cut;
+        explore::point("severs");
+        --out_; // from here on `c` may be anybody's
+        const retired r = desk_->forfeit();
+        explore::require(r != retired::last, "whoever cuts keeps the desk");
+        after(r);
+        return true;
+    }
+    /// The holder ends a lease that may be cut.
+    void put_lent(connection* c, then what = then::give) {
+        if (c->custody.swap_if(connection::its_holders, connection::nobodys)) return put(c, what);
+        explore::require(c->holder != 0 && c->state == connection::is::cut, "a lease that was cut is its holder's until he ends it");
+        explore::point("frees the client's object");
+        c->custody.store(connection::nobodys);
+        c->holder = 0;
+        c->state = connection::is::vacant;
+        after(desk_->come_back(*c));
+    }
+
     void limit(unsigned max) {
         allowed_ = std::max(allowed_, max);
         keep_ = max;
@@ -386,7 +432,7 @@ public:
             explore::require(out_ == 0, "the desk is freed after the last permit is back");
             return;
         }
-        explore::require(!orphaned_ || kept() != 0, "somebody frees an orphaned desk");
+        explore::require(!orphaned_ || kept() + cut_off() != 0, "somebody frees an orphaned desk");
         auto c = desk_->count();
         explore::require(c.waiting == 0, "the queue is empty at the end");
         explore::require(c.opening == opening(), "only what is really being opened counts as such at the end");
@@ -405,7 +451,7 @@ public:
             explore::require(try_take() != nullptr, "what is idle can be taken");
         }
         explore::require(try_take() == nullptr, "nothing more is idle than is counted");
-        for (unsigned i = c.used; i < std::min(c.max, links_); ++i) {
+        for (unsigned i = c.used; i < std::min(c.max, links_ - cut_off()); ++i) {
             link* const l = desk_->demand(c.max, 0);
             explore::require(l != nullptr, "inv-2: every permit can be taken again");
             begins(of(l));
@@ -609,7 +655,13 @@ private:
     /// What somebody has kept, and dials that do not end.
     [[nodiscard]] unsigned kept() const {
         unsigned n = 0;
-        for (const connection& c : connections_) n += c.holder != 0 || c.state == connection::is::opening ? 1U : 0U;
+        for (const connection& c : connections_) n += (c.holder != 0 && c.state != connection::is::cut) || c.state == connection::is::opening ? 1U : 0U;
+        return n;
+    }
+    /// Leases that were cut, whose holders have not come back.
+    [[nodiscard]] unsigned cut_off() const {
+        unsigned n = 0;
+        for (const connection& c : connections_) n += c.state == connection::is::cut ? 1U : 0U;
         return n;
     }
     [[nodiscard]] unsigned opening() const {
@@ -679,6 +731,7 @@ public:
         taking_turns();
         ends();
         limits();
+        if constexpr (waits && std::is_same_v<typename C::idle, locked<cenote::lifo>>) cutting(); // which has nothing to do with what is idle
         if constexpr (waits) {
             waiting();
             suspending();
@@ -827,6 +880,86 @@ private:
                 w.thread("closer", [=] { h->close(); });
             });
         }
+    }
+
+    void cutting() {
+        const auto housekeeper = [](world& w, const shared& h, connection* c) {
+            h->housekeeper_comes();
+            w.thread("housekeeper", [=] {
+                (void)h->cut(*c);
+                if constexpr (!dials) h->dialler();
+                h->housekeeper_goes();
+            });
+        };
+        constexpr unsigned bound = dials ? 3 : 2; // there is more to do with a dialler beside
+        const plan one{.links = 2, .open = 1, .max = 1, .clients = 1};
+        add("a lease is cut while it ends, and another waits", [=](world& w) {
+            auto h = open(w, one);
+            auto* const c = h->lent();
+            housekeeper(w, h, c);
+            w.thread("holder", [=] { h->put_lent(c, static_cast<then>(explore::choose(3))); });
+            w.thread("waiter", [=] {
+                auto* const mine = h->acquire(never);
+                explore::require(mine != nullptr, "somebody gets the permit of a lease that was cut");
+                h->put(mine);
+                h->leave_house();
+            });
+        }, bound);
+        add("a lease is cut whose holder never comes back, and two wait", [=](world& w) {
+            auto h = open(w, {.links = 2, .open = 1, .max = 1, .clients = 2});
+            housekeeper(w, h, h->lent());
+            for (const char* name : {"a", "b"}) {
+                w.thread(name, [=] {
+                    auto* const mine = h->acquire(never);
+                    explore::require(mine != nullptr, "the permit of a lease that was cut serves the others");
+                    h->put(mine);
+                    h->leave_house();
+                });
+            }
+        }, bound);
+        add("the pool goes while a lease is cut and ends", [=](world& w) {
+            auto h = open(w, one);
+            auto* const c = h->lent();
+            h->housekeeper_comes();
+            w.thread("housekeeper", [=] {
+                (void)h->cut(*c);
+                h->housekeeper_goes();
+            });
+            w.thread("holder", [=] { h->put_lent(c, static_cast<then>(explore::choose(3))); });
+            w.thread("pool", [=] { h->destroy(); });
+        });
+        add("close waits for a lease that is cut or ends, then the pool goes", [=](world& w) {
+            auto h = open(w, one);
+            auto* const c = h->lent();
+            h->housekeeper_comes();
+            w.thread("housekeeper", [=] {
+                (void)h->cut(*c);
+                h->housekeeper_goes();
+            });
+            w.thread("holder", [=] { h->put_lent(c); });
+            w.thread("pool", [=] {
+                explore::require(h->drain(never), "a lease that was cut is not waited for");
+                h->destroy();
+            });
+        });
+        add("no more leases are cut than there is room for", [=](world& w) {
+            auto h = open(w, one);
+            auto* const c = h->lent();
+            h->housekeeper_comes();
+            w.thread("housekeeper", [=] {
+                const bool first = h->cut(*c);
+                if (auto* const next = h->acquire_lent()) {
+                    if (h->cut(*next)) {
+                        explore::require(!first || c == next || c->state != connection::is::cut, "a second one only when the first holder is back");
+                    }
+                    h->put_lent(next);
+                }
+                h->housekeeper_goes();
+                h->leave_house();
+            });
+            w.thread("holder", [=] { h->put_lent(c); });
+            if constexpr (!dials) w.thread("dialler", [=] { h->dialler(); });
+        }, bound);
     }
 
     void limits() {

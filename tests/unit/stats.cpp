@@ -39,6 +39,7 @@ constexpr std::pair<close_reason, std::string_view> reasons[]{
     {close_reason::shutdown, "shutdown"},
     {close_reason::invalidated, "invalidated"},
     {close_reason::wrong_role, "wrong_role"},
+    {close_reason::leaked, "leaked"},
     {close_reason::custom, "custom"},
 };
 constexpr bool named_in_order() {
@@ -66,7 +67,7 @@ constexpr std::size_t members() {
 static_assert(hana::Struct<pool_stats>::value);
 static_assert(decltype(hana::size(hana::keys(std::declval<pool_stats>())))::value == members<pool_stats>(),
               "a field of pool_stats is missing in its Hana adaptation: exporters would not see it");
-static_assert(members<pool_stats>() == 24);
+static_assert(members<pool_stats>() == 25);
 
 } // namespace
 

@@ -8,6 +8,7 @@
 #include <cenote/driver.hpp>
 #include <cenote/policy/profile.hpp>
 
+#include <concepts>
 #include <source_location>
 #include <type_traits>
 
@@ -206,14 +207,24 @@ struct config<Driver, list<P...>> {
     struct pick_idle<C> { using type = typename C::template fixed_idle_set<order, sizing::embedded>; };
     using idle = typename pick_idle<locking>::type;
 
+    /// The housekeeper ends leases that are out too long; a lease that comes back so late is not used again; acquires note their stack.
+    static constexpr bool cuts_leases = detail::cuts_leases<leak>();
+    static constexpr bool ends_late = [] {
+        if constexpr (requires { { leak::discards } -> std::convertible_to<bool>; }) return leak::discards;
+        else return false;
+    }();
     /// Slots carry what another thread needs to cut their connection.
-    static constexpr bool keeps_tokens = cutting::cuts;
+    static constexpr bool keeps_tokens = cutting::cuts || cuts_leases;
+    /// A lease that was cut keeps its slot until its holder comes back, while another connection has its permit: there is room for as
+    /// many of these as there are connections.
+    static constexpr unsigned places(unsigned connections) noexcept { return cuts_leases ? 2 * connections : connections; }
     static constexpr bool marks_dials = threads && !caller_dials;
     using fact_list = typename unique_of<join_t<std::conditional_t<marks_dials, list<dialled_at>, list<>>, typename needs_of<P>::type..., std::conditional_t<defers_reset, list<reply_pending>, list<>>,
                                                 std::conditional_t<times_leases, list<leased_at>, list<>>>>::type;
     using facts = fact_base<fact_list>;
     static constexpr bool records_holder = contains_v<holder, fact_list>;
     static constexpr bool counts_leases = contains_v<lease_count, fact_list>;
+    static constexpr bool captures_stack = contains_v<call_stack, fact_list>;
 
     template <class L>
     struct age_traits;
@@ -229,7 +240,7 @@ struct config<Driver, list<P...>> {
 
     static constexpr bool clock_at_checkout = age::clock_at_checkout || chooses_by_clock<validation, facts>;
     static constexpr bool clock_at_lease = facts::stamps_lease_any;
-    static constexpr bool clock_at_return = facts::stamps_return_any || age::clock_at_return || times_leases;
+    static constexpr bool clock_at_return = facts::stamps_return_any || age::clock_at_return || times_leases || ends_late;
     static constexpr bool tests_at_checkout = age::at_checkout || defers_reset || !std::is_same_v<validation, no_validation>;
     /// Whether what may be lost can be tested before it is used. Who trusts every idle connection trusts it then, too.
     static constexpr bool tests_suspects = !calm && (can_ping<Driver> || can_peek<Driver>) && (validation::peeks || validation::pings);

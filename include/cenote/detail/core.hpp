@@ -146,7 +146,7 @@ public:
         if (cfg::embedded && l.max != cfg::sizing::embedded) {
             bad_value("sizing.bounds().max", l.max, "must be as many as the policy embeds, which is " + std::to_string(cfg::sizing::embedded));
         }
-        this->start(l.keep, l.max, l.ceiling);
+        this->start(l.keep, l.max, cfg::places(l.ceiling));
         add_slots(l.max);
         if constexpr (cfg::threads) {
             keeper_ = std::make_shared<crew<core>>(*this, housekeeping().max_dials, housekeeping().patience);
@@ -298,8 +298,8 @@ public:
         if constexpr (!cfg::embedded && contains_v<typename cfg::sizing, typename cfg::tunable>) fresh.bounds = checked_bounds(fresh.values.template get<typename cfg::sizing>());
         const limits l = fresh.bounds;
         if constexpr (requires(const idle_type& i) { i.room(); }) {
-            if (l.ceiling > idle_type::room()) {
-                bad_value("sizing.bounds().ceiling", l.ceiling, "must be at most " + std::to_string(idle_type::room()) +
+            if (cfg::places(l.ceiling) > idle_type::room()) {
+                bad_value("sizing.bounds().ceiling", l.ceiling, "must be at most " + std::to_string(idle_type::room() / cfg::places(1)) +
                           ", for which the pool's locking policy has made room; construct the pool with the largest ceiling it may ever need, or with_mutex");
             }
         }
@@ -339,8 +339,9 @@ public:
         else return 0;
     }
 
-    /// Makes slots until there are n. One caller at a time.
+    /// Makes slots until there are enough for n connections. One caller at a time.
     void add_slots(unsigned n) {
+        n = cfg::places(n);
         if (n <= slots_.size() && !(cfg::embedded && n == slots_.size())) return;
         slots_.add(cfg::embedded ? n : n - slots_.size(), [this](slot_type* first, unsigned count) {
             for (unsigned i = 0; i < count; ++i) first[i].home = this;

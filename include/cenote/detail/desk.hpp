@@ -218,6 +218,52 @@ public:
         return retire_locked(l);
     }
 
+    // ── cutting ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    // A lease whose holder does not come back: its permit is taken from it, and its link stays with the holder until he does.
+
+    /// Before a lease is cut. False: as many are cut already as there is room for. True: until come_back() or spare() this keeps the
+    /// core alive. The caller has a pin of his own.
+    [[nodiscard]] bool begin_cut() noexcept
+        requires(!calm)
+    {
+        this->lock();
+        const bool room = transit_.cut < max();
+        if (room) {
+            ++transit_.cut;
+            ++transit_.pins;
+        }
+        this->unlock();
+        return room;
+    }
+    /// It was given back at that very moment.
+    void spare() noexcept
+        requires(!calm)
+    {
+        this->lock();
+        --transit_.cut;
+        --transit_.pins;
+        this->unlock();
+    }
+    /// Its connection is severed: its permit is free, whether or not its holder has come back.
+    [[nodiscard]] retired forfeit() noexcept
+        requires(!calm)
+    {
+        this->lock();
+        return freed_and_unlock();
+    }
+    /// The holder of a link that was cut is back, and has closed the connection.
+    [[nodiscard]] retired come_back(link& l) noexcept
+        requires(!calm)
+    {
+        this->lock();
+        push_vacant(l);
+        --transit_.cut;
+        --transit_.pins;
+        const bool last = orphaned_ && unheld();
+        this->unlock();
+        return last ? retired::last : retired::done;
+    }
+
     // ── the dialler ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// A vacant link and a permit, if somebody waits for one, or fewer than `min` are open or `min_idle` idle. Asked again
@@ -607,8 +653,12 @@ private:
     }
 
     [[nodiscard]] retired retire_locked(link& l) noexcept {
-        --used_;
         push_vacant(l);
+        return freed_and_unlock();
+    }
+    /// There is a permit more.
+    [[nodiscard]] retired freed_and_unlock() noexcept {
+        --used_;
         if (orphaned_) {
             const bool last = unheld();
             this->unlock();

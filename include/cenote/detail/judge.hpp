@@ -25,7 +25,7 @@ enum class rule {
     wait_on_one_thread, thread_on_one_thread, thread_in_fixed, fork_in_fixed, no_abandon,
     bad_order, only_lifo, near_peek, near_ping, near_state, near_rollback, near_reset, near_deferred, near_start, near_execute, near_classify, near_dial,
     near_interrupter, near_abandon, near_role,
-    no_peek, no_ping, no_role, keepalive_without_ping, no_interrupter, no_state, backoff_without_thread, breaker_without_thread, no_full_reset, no_execute, no_deferred, deferred_script,
+    no_peek, no_ping, no_role, keepalive_without_ping, no_interrupter, close_now_without_interrupter, close_now_on_one_thread, close_now_in_fixed, no_state, backoff_without_thread, breaker_without_thread, no_full_reset, no_execute, no_deferred, deferred_script,
 };
 
 template <class L>
@@ -152,9 +152,17 @@ consteval bool fits_cutting() {
     else return true;
 }
 
+/// Whether the leak policy ends leases from another thread.
+template <class P>
+consteval bool cuts_leases() {
+    if constexpr (requires { { P::cuts } -> std::convertible_to<bool>; }) return P::cuts;
+    else return false;
+}
+
 template <class P>
 consteval bool fits_leak() {
     if constexpr (!requires { { P::records } -> std::convertible_to<bool>; }) return false;
+    else if constexpr (cuts_leases<P>() && !requires(const P& p) { { p.grace } -> std::convertible_to<duration>; }) return false;
     else if constexpr (P::records) return requires(const P& p) { typename P::needs; { p.after } -> std::convertible_to<duration>; };
     else return true;
 }
@@ -297,6 +305,7 @@ consteval rule judge_combination() {
     using asking = first_of_family_t<family::role, any_role, Chosen>;
     using keeping_alive = first_of_family_t<family::keepalive, no_keepalive, Chosen>;
     using cutting = first_of_family_t<family::cutting, never_cut, Chosen>;
+    using leaking = first_of_family_t<family::leak, no_leak_check, Chosen>;
     using cleaning = typename when_of<D, first_of_family_t<family::reset, no_reset, Chosen>>::type;
     using forking = first_of_family_t<family::forking, fork_unaware, Chosen>;
     if constexpr (!basic_lockable<typename locking::sync::mutex>) return rule::bad_mutex;
@@ -315,6 +324,9 @@ consteval rule judge_combination() {
     else if constexpr (keeping_alive::tests && !can_ping<D>) return rule::keepalive_without_ping;
     else if constexpr (cutting::cuts && !can_interrupt<D>) return rule::no_interrupter;
     else if constexpr (cutting::cuts && !locking::threads) return rule::no_interrupter;
+    else if constexpr (cuts_leases<leaking>() && !can_interrupt<D>) return rule::close_now_without_interrupter;
+    else if constexpr (cuts_leases<leaking>() && sizing::embedded != 0) return rule::close_now_in_fixed;
+    else if constexpr (cuts_leases<leaking>() && !locking::threads) return rule::close_now_on_one_thread;
     else if constexpr (cleaning::reads_state && !can_tell_state<D> && !cleaning::resets) return rule::no_state;
     else if constexpr (is_deferred<cleaning> && !can_defer_reset<D>) return rule::no_deferred;
     else if constexpr (is_deferred<cleaning> && cleaning::executes && !can_defer_script<D>) return rule::deferred_script;
@@ -371,7 +383,7 @@ struct verdict {
     static_assert(R != rule::two_keepalives, "cenote: two keepalive policies in one pool; keep one of no_keepalive and keepalive, see cenote/policy/keepalive.hpp");
     static_assert(R != rule::two_resets, "cenote: two reset policies in one pool; keep one, wrapped in deferred, background or at_return to say when, see cenote/policy/reset.hpp");
     static_assert(R != rule::two_cuttings, "cenote: two cutting policies in one pool; keep one of cut_at_close and never_cut, see cenote/policy/cutting.hpp");
-    static_assert(R != rule::two_leaks, "cenote: two leak policies in one pool; keep one of no_leak_check and leak_threshold, see cenote/policy/leak.hpp");
+    static_assert(R != rule::two_leaks, "cenote: two leak policies in one pool; keep one of no_leak_check, leak_threshold, discard_on_return and close_now, see cenote/policy/leak.hpp");
     static_assert(R != rule::two_nestings, "cenote: two nesting policies in one pool; keep one of allow_nested, report_nested and forbid_nested, see cenote/policy/nesting.hpp");
     static_assert(R != rule::two_metrics, "cenote: the same metrics sink twice in one pool, or no_metrics beside a sink; keep one of each type, see cenote/policy/metrics.hpp");
     static_assert(R != rule::two_hooks, "cenote: the same hook twice in one pool, or no_hooks beside a hook; keep one of each type (two lambdas are two types), see cenote/policy/hooks.hpp");
@@ -393,7 +405,7 @@ struct verdict {
     static_assert(R != rule::bad_keepalive, "cenote: the keepalive policy lacks `tests`, or tests and lacks `every` or `duration limit() const noexcept`; write keepalive or no_keepalive, see cenote/policy/keepalive.hpp");
     static_assert(R != rule::bad_reset, "cenote: the reset policy lacks reads_state, resets or executes; model cenote::reset_what, see cenote/policy/reset.hpp");
     static_assert(R != rule::bad_cutting, "cenote: the cutting policy lacks `cuts`, or cuts and lacks `grace`; write cut_at_close or never_cut, see cenote/policy/cutting.hpp");
-    static_assert(R != rule::bad_leak, "cenote: the leak policy lacks `records`, or records and lacks `after` or `needs = facts<holder>`; write leak_threshold or no_leak_check, see cenote/policy/leak.hpp");
+    static_assert(R != rule::bad_leak, "cenote: the leak policy lacks `records`, or records and lacks `after` or `needs = facts<holder>`, or cuts and lacks `grace`; write leak_threshold or no_leak_check, see cenote/policy/leak.hpp");
     static_assert(R != rule::bad_nesting, "cenote: the nesting policy lacks watches or refuses; write allow_nested, report_nested or forbid_nested, see cenote/policy/nesting.hpp");
     static_assert(R != rule::bad_metrics, "cenote: a metrics sink hears of nothing, none of its members is called as the pool calls it; check their spelling, see cenote/policy/metrics.hpp");
     static_assert(R != rule::bad_hook, "cenote: a hook is none of on_connect, on_acquire, on_give_back, on_close and on_leak, or cannot be called with what these are given; see cenote/policy/hooks.hpp");
@@ -426,6 +438,9 @@ struct verdict {
     static_assert(R != rule::no_role, "cenote: require_role needs a driver with `server_role role(connection&, deadline)`; add it, or leave the policy out, see cenote/policy/role.hpp");
     static_assert(R != rule::keepalive_without_ping, "cenote: keepalive needs a driver with `void ping(connection&, deadline)`; add it, or leave the policy out, see cenote/policy/keepalive.hpp");
     static_assert(R != rule::no_interrupter, "cenote: cut_at_close needs a driver with interrupter, cancel and sever, and a pool of several threads; complete them, or leave the policy out, see cenote/policy/cutting.hpp");
+    static_assert(R != rule::close_now_without_interrupter, "cenote: close_now needs a driver with interrupter, cancel and sever, to end a session whose holder does not; complete them, or write discard_on_return, see cenote/policy/leak.hpp");
+    static_assert(R != rule::close_now_on_one_thread, "cenote: close_now ends the leases of other threads, and single_threaded has none; write discard_on_return, or lock_free instead of single_threaded, see cenote/policy/leak.hpp");
+    static_assert(R != rule::close_now_in_fixed, "cenote: close_now gives the place of a lost lease to another, and fixed<N> has no slot to spare; write bounded{.max = N}, or discard_on_return, see cenote/policy/leak.hpp");
     static_assert(R != rule::no_state, "cenote: this reset policy needs a driver with `session_state state(connection&) noexcept`; add it, or write reset_always or no_reset, see cenote/policy/reset.hpp");
     static_assert(R != rule::backoff_without_thread, "cenote: backoff is how the background thread rests between attempts to connect, and this pool has none; leave it out, or write background_thread, see cenote/policy/connecting.hpp");
     static_assert(R != rule::breaker_without_thread, "cenote: breaker stops acquires from waiting for the background thread's attempts to connect, and this pool has none; leave it out, or write background_thread, see cenote/policy/connecting.hpp");

@@ -132,6 +132,12 @@ public:
         return dials_ended_;
     }
 
+    /// Its caller, a worker, may be gone for a while: somebody else is there for the rest.
+    void step_aside() noexcept {
+        const std::scoped_lock lock{mutex_};
+        ensure_spare();
+    }
+
     /// Those who wait for a dial to end look again.
     void rouse() noexcept {
         const std::scoped_lock lock{mutex_};

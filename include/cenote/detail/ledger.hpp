@@ -50,6 +50,7 @@ protected:
         unsigned leaving = 0;
         unsigned testing = 0; ///< neither idle nor leased: soon idle again
         unsigned pins = 0;
+        unsigned cut = 0;     ///< links without a permit, whose holders have not come back; each is a pin, too
         unsigned warm = 0;    ///< how many those who warm the pool up want open
         unsigned warmers = 0;
         unsigned refusing = 0; ///< how many are telling everybody who waits that there will be no connection

@@ -38,6 +38,7 @@ struct refused_core {
         static constexpr bool live = true;
         static constexpr bool fork_aware = true;
         static constexpr bool can_be_abandoned = true;
+        static constexpr bool records_holder = true;
     };
     struct slot_type;
     struct settings_type {

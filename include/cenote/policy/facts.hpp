@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cenote/clock.hpp>
+#include <cenote/error.hpp>
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <source_location>
@@ -97,6 +99,42 @@ struct holder {
         epoch.store(epoch.load(std::memory_order_relaxed) + 1, std::memory_order_release);
     }
     void on_return() noexcept { epoch.store(epoch.load(std::memory_order_relaxed) + 1, std::memory_order_release); }
+};
+
+/// Whose a lease is: its holder's, until one compare-and-swap decides whether it was given back or cut first.
+///
+/// The number of the lease is in the word, so that whoever wants to cut one lease cannot meet the next.
+struct custody {
+    static constexpr std::uint64_t state_bits = 3, out = 1, severed = 2;
+    std::atomic<std::uint64_t> word{};
+
+    // Only its holder writes while nobody can cut it. Release, for who sees that it is out reads who has it.
+    void on_lease() noexcept { word.store(((word.load(std::memory_order_relaxed) & ~state_bits) + 4) | out, std::memory_order_release); }
+    /// By the holder, who ends the lease. False: it was cut.
+    [[nodiscard]] bool reclaim() noexcept {
+        std::uint64_t was = word.load(std::memory_order_relaxed);
+        return (was & state_bits) == out &&
+               word.compare_exchange_strong(was, was & ~state_bits, std::memory_order_acq_rel, std::memory_order_acquire);
+    }
+    /// By whoever saw the word as `seen`. False: that lease has ended, or was cut already.
+    [[nodiscard]] bool cut(std::uint64_t seen) noexcept {
+        return (seen & state_bits) == out &&
+               word.compare_exchange_strong(seen, (seen & ~state_bits) | severed, std::memory_order_acq_rel, std::memory_order_relaxed);
+    }
+    /// By the holder of one that was cut: there is no lease any more.
+    void bury() noexcept { word.store(word.load(std::memory_order_relaxed) & ~state_bits, std::memory_order_release); }
+};
+
+/// From where the connection was acquired: addresses that the user's function has found. Read as `holder` is.
+struct call_stack {
+    std::array<std::atomic<void*>, stack_depth> frames{};
+    std::atomic<unsigned> depth{};
+    /// Before the lease begins, so that it is part of what `holder`'s epoch covers.
+    void store(void* const* from, unsigned n) noexcept {
+        n = n < stack_depth ? n : stack_depth;
+        for (unsigned i = 0; i < n; ++i) frames[i].store(from[i], std::memory_order_release);
+        depth.store(n, std::memory_order_release);
+    }
 };
 
 /// Which thread holds the connection; empty while nobody does.

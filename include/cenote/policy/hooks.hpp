@@ -46,7 +46,7 @@ struct on_close {
     [[no_unique_address]] F f;
 };
 
-/// `f(const lease_info&)` once for a lease that is out longer than `leak_threshold`, and again, `returned`, when it comes back.
+/// `f(const lease_info&)` once for a lease that is out longer than the leak policy allows, and again, `returned`, when it comes back.
 ///
 /// Errors   an exception is swallowed and counted.
 template <class F>

@@ -41,6 +41,7 @@ struct refreshed_event { const pool_stats& before; const pool_stats& after; dura
 ///            void on_dirty()                   a connection came back with a transaction or statement open
 ///            void on_detached()    void on_validation_failed()    void on_reset_failed()    void on_nested()
 ///            void on_leak(const lease_info&)             still out past the threshold
+///            void on_severed(const lease_info&)          cut by `close_now`: its permit is free again
 ///            void on_leak_returned(const lease_info&)    and back at last
 /// Called   outside locks, on whatever thread the event happens on, several at once: a sink guards its own data.
 /// Errors   what a sink throws is swallowed and counted (`stats().swallowed`).
@@ -81,6 +82,7 @@ public:
     void on_reset_failed() noexcept { add(reset_failed); }
     void on_dirty() noexcept { add(returned_dirty); }
     void on_leak(const lease_info&) noexcept { add(leaks); }
+    void on_severed(const lease_info&) noexcept { add(severed); }
 
     /// How many connections were closed for this reason.
     [[nodiscard]] std::uint64_t closed_for(close_reason r) const noexcept { return at(closed_first + static_cast<unsigned>(r)); }
@@ -100,13 +102,14 @@ public:
         s.reset_failed = at(reset_failed);
         s.returned_dirty = at(returned_dirty);
         s.leaks = at(leaks);
+        s.severed = at(severed);
         for (unsigned i = 0; i < close_reasons; ++i) s.closed += at(closed_first + i);
     }
 
 private:
     enum index : unsigned {
         waits, wait_ns, timeouts, queue_full, failed, opened, open_failed, detached, validation_failed, reset_failed,
-        returned_dirty, leaks, closed_first, size = closed_first + close_reasons
+        returned_dirty, leaks, severed, closed_first, size = closed_first + close_reasons
     };
     void add(unsigned i, std::uint64_t n = 1) noexcept { n_[i].fetch_add(n, std::memory_order_relaxed); }
     [[nodiscard]] std::uint64_t at(unsigned i) const noexcept { return n_[i].load(std::memory_order_relaxed); }

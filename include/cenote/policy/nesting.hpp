@@ -21,7 +21,7 @@ struct allow_nested {
 ///
 /// Cost     every acquire looks at every slot: one load each.
 /// With     a lease handed to another thread still counts for the one that acquired it, and, once that has ended, for a new thread
-///          that happens to get its id.
+///          that happens to get its id. One that `close_now` has cut does not count: it has no permit that anybody could wait for.
 struct report_nested {
     using family = family::nesting;
     using needs = facts<holding_thread>;

@@ -37,7 +37,7 @@ namespace fs = std::filesystem;
 
 static_assert(cenote::driver<sqlite> && cenote::can_peek<sqlite> && cenote::can_ping<sqlite> && cenote::can_tell_state<sqlite>);
 static_assert(cenote::can_rollback<sqlite> && cenote::can_reset<sqlite> && cenote::can_execute<sqlite>);
-static_assert(cenote::has_native_handle<sqlite> && cenote::can_classify<sqlite>);
+static_assert(cenote::can_interrupt<sqlite> && cenote::has_native_handle<sqlite> && cenote::can_classify<sqlite>);
 static_assert(!cenote::can_defer_reset<sqlite>, "there is nobody to send a reset to");
 static_assert(std::is_nothrow_move_constructible_v<sqlite::connection> && !std::is_copy_constructible_v<sqlite::connection>);
 static_assert(std::is_same_v<decltype(std::declval<sqlite&>().native_handle(std::declval<sqlite::connection&>())), sqlite3*>);
@@ -78,6 +78,7 @@ std::string ask(sqlite3* db, const char* sql) {
     return text ? reinterpret_cast<const char*>(text) : "null";
 }
 int exec(sqlite3* db, const char* sql) { return sqlite3_exec(db, sql, nullptr, nullptr, nullptr); }
+constexpr const char* forever = "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n";
 
 template <class F>
 driver_error error_of(F f) {
@@ -1050,6 +1051,64 @@ TEST_CASE("SQLite writers that begin with BEGIN IMMEDIATE wait for each other an
     d.close(first);
 }
 
+TEST_CASE("a connection that was cut fails whatever it is asked, and commits nothing") {
+    folder dir;
+    sqlite d{dir.file()};
+    auto c = d.open(deadline::in(10s));
+    sqlite3* const db = c.handle();
+    CHECK(exec(db, "create table t(n)") == SQLITE_OK);
+    auto token = d.interrupter(c);
+    auto moved = std::move(c);
+    std::optional<statement> prepared{std::in_place, db, "insert into t values (2)"};
+    SECTION("cut twice, from another thread") {
+        std::jthread{[&] {
+            d.sever(token, deadline::in(10s));
+            d.sever(token, deadline::in(10s));
+        }}.join();
+    }
+    SECTION("in a transaction") {
+        CHECK(exec(db, "begin; insert into t values (1)") == SQLITE_OK);
+        d.sever(token, deadline::in(10s));
+        CHECK(exec(db, "commit") != SQLITE_OK);
+    }
+    SECTION("after a reset") {
+        d.reset(moved, deadline::in(10s));
+        d.sever(token, deadline::in(10s));
+    }
+    for (const char* sql : {"select 1", "select * from t", "insert into t values (3)", "update t set n = n + 1", "begin immediate; insert into t values (4); commit"}) {
+        INFO(sql);
+        CHECK(exec(db, sql) != SQLITE_OK);
+    }
+    CHECK(prepared->step() == SQLITE_INTERRUPT);
+    prepared.reset();
+    CHECK(d.peek(moved) == cenote::liveness::dead);
+    CHECK_THROWS_AS(d.ping(moved, deadline::in(10s)), cenote::driver_error);
+    d.close(moved);
+    CHECK_THROWS_AS(d.cancel(token, deadline::in(10s)), cenote::driver_error);
+    d.sever(token, deadline::in(10s));
+    auto other = d.open(deadline::in(10s));
+    CHECK(ask(other.handle(), "select count(*) from t") == "0");
+    d.close(other);
+}
+
+TEST_CASE("a statement is cancelled from another thread, and the connection goes on") {
+    folder dir;
+    sqlite d{dir.file()};
+    auto c = d.open(deadline::in(10s));
+    auto token = d.interrupter(c);
+    d.cancel(token, deadline::in(10s)); // nothing runs
+    CHECK(exec(c.handle(), "select 1") == SQLITE_OK);
+    std::atomic<bool> over{false};
+    std::jthread other{[&] {
+        while (!over) d.cancel(token, deadline::in(10s));
+    }};
+    CHECK(exec(c.handle(), forever) == SQLITE_INTERRUPT);
+    over = true;
+    other.join();
+    CHECK(exec(c.handle(), "select 1") == SQLITE_OK);
+    d.close(c);
+}
+
 TEST_CASE("the SQLite driver passes its conformance check, on a file and in memory") {
     folder dir;
     for (const auto& name : {dir.file(), std::string{"file:cenote-conformance?mode=memory&cache=shared"}}) {
@@ -1059,7 +1118,8 @@ TEST_CASE("the SQLite driver passes its conformance check, on a file and in memo
                            .leave_busy = [&](sqlite::connection& c) {
                                forgotten.push_back(std::make_unique<statement>(c.handle(), "values (1), (2)"));
                                (void)forgotten.back()->step();
-                           }});
+                           },
+                           .linger = [](sqlite::connection& c) { if (const int rc = exec(c.handle(), forever); rc != SQLITE_OK) throw std::runtime_error{sqlite3_errstr(rc)}; }});
         INFO(report);
         CHECK(report.ok());
     }

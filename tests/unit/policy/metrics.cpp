@@ -30,7 +30,7 @@ TEST_CASE("counters that heard of nothing say so: counted, and zero") {
     const pool_stats s = filled(counters{});
     CHECK(s.counted);
     CHECK(s.waits + s.wait_ns + s.timeouts + s.queue_full + s.failed + s.opened + s.open_failed + s.closed + s.detached + s.validation_failed +
-              s.reset_failed + s.returned_dirty + s.leaks + s.leases + s.swallowed == 0);
+              s.reset_failed + s.returned_dirty + s.leaks + s.severed + s.leases + s.swallowed == 0);
 }
 
 TEST_CASE("each event is counted once, under its own name") {
@@ -48,6 +48,7 @@ TEST_CASE("each event is counted once, under its own name") {
     for (int i = 0; i < 6; ++i) c.on_reset_failed();
     for (int i = 0; i < 7; ++i) c.on_dirty();
     for (int i = 0; i < 8; ++i) c.on_leak({.id = 0, .age = 1s});
+    for (int i = 0; i < 9; ++i) c.on_severed({.id = 0, .age = 1s});
     const pool_stats s = filled(c);
     CHECK(s.opened == 2);
     CHECK(s.open_failed == 3);
@@ -56,6 +57,7 @@ TEST_CASE("each event is counted once, under its own name") {
     CHECK(s.reset_failed == 6);
     CHECK(s.returned_dirty == 7);
     CHECK(s.leaks == 8);
+    CHECK(s.severed == 9);
     CHECK(s.closed == 0);
     CHECK(s.timeouts + s.queue_full + s.failed == 0);
 }

@@ -12,6 +12,7 @@
 #include <cenote/detail/shell/inspect.hpp>
 #include <cenote/detail/shell/probe.hpp>
 
+#include <array>
 #include <exception>
 #include <optional>
 #include <source_location>
@@ -110,11 +111,21 @@ template <class Core>
     return {};
 }
 
+/// A lease begins: facts are stamped.
+template <class Core>
+inline void begin_lease([[maybe_unused]] Core& c, [[maybe_unused]] typename Core::slot_type& s, [[maybe_unused]] const std::source_location& where, [[maybe_unused]] time_point now) noexcept {
+    if constexpr (Core::cfg::captures_stack) {
+        std::array<void*, stack_depth> frames;
+        static_cast<call_stack&>(s).store(frames.data(), c.template get<typename Core::cfg::leak>().capture(frames.data(), stack_depth));
+    }
+    if constexpr (Core::cfg::fact_list::size != 0) static_cast<typename Core::cfg::facts&>(s).lease(now, where);
+}
+
 /// The last steps of an acquire that has its connection.
 template <class Core>
 [[nodiscard]] inline taken<Core> hand_out(Core& c, typename Core::slot_type& s, const std::source_location& where, acquired_event e, [[maybe_unused]] time_point now) noexcept {
     using cfg = typename Core::cfg;
-    if constexpr (cfg::fact_list::size != 0) static_cast<typename cfg::facts&>(s).lease(now, where);
+    begin_lease(c, s, where, now);
     if constexpr (has_hook<on_acquire, Core>) {
         try {
             run_hooks<on_acquire>(c, s.conn);
@@ -137,12 +148,16 @@ template <class Core>
     else return false;
 }
 
-/// Whether this thread holds a lease of this pool.
+/// Whether this thread holds a lease of this pool. One that was cut keeps nobody waiting.
 template <class Core>
 [[nodiscard]] bool holds_already(Core& c) noexcept {
     const auto self = std::this_thread::get_id();
     bool found = false;
-    c.slots().each([&](typename Core::slot_type& s) { found = found || s.owner.load(std::memory_order_relaxed) == self; });
+    c.slots().each([&](typename Core::slot_type& s) {
+        bool holds = s.owner.load(std::memory_order_relaxed) == self;
+        if constexpr (Core::cfg::cuts_leases) holds = holds && (s.word.load(std::memory_order_relaxed) & custody::state_bits) != custody::severed;
+        found = found || holds;
+    });
     return found;
 }
 
@@ -308,7 +323,7 @@ template <class Core, class Request>
         if (got.s == nullptr) request.refused(c, got);
         return got.s;
     } else {
-        if constexpr (cfg::fact_list::size != 0) static_cast<typename cfg::facts&>(s).lease(now, at);
+        begin_lease(c, s, at, now);
         if constexpr (cfg::sinks::size != 0) tell_acquired(c, {duration::zero(), false});
         return &s;
     }

@@ -87,7 +87,7 @@ template <class Core>
 /// not begun the statement yet ignores that, and begins it afterwards: so again, until there is an answer, or none can be expected.
 template <class Core>
 void stop_statement([[maybe_unused]] Core& c, [[maybe_unused]] typename Core::slot_type& s) noexcept {
-    if constexpr (Core::cfg::keeps_tokens) {
+    if constexpr (Core::cfg::cutting::cuts) {
         auto token = take_token(c, s);
         if (!token) return; // close() has cut it
         const deadline by = deadline::in(std::chrono::seconds{1});
@@ -105,7 +105,7 @@ void stop_statement([[maybe_unused]] Core& c, [[maybe_unused]] typename Core::sl
 /// whose answer nobody will read, is soon over.
 template <class Core>
 [[nodiscard]] bool still_runs([[maybe_unused]] Core& c, [[maybe_unused]] typename Core::slot_type& s) noexcept {
-    if constexpr (Core::cfg::keeps_tokens && Core::cfg::threads) {
+    if constexpr (Core::cfg::cutting::cuts && Core::cfg::threads) {
         if constexpr (Core::cfg::defers_reset) {
             if (s.pending) return false;
         }

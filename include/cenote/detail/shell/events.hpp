@@ -127,6 +127,12 @@ void run_on_close(Core& c, typename Core::connection_type& conn, close_reason wh
     }(typename Core::cfg::hooks{});
 }
 
+/// A lease was cut.
+template <class Core>
+void tell_severed(Core& c, const lease_info& info) noexcept {
+    tell(c, [&](auto& s) requires requires { s.on_severed(info); } { s.on_severed(info); });
+}
+
 /// A lease is out too long, or one that was is back.
 template <class Core>
 void tell_leak(Core& c, const lease_info& info) noexcept {

@@ -7,6 +7,7 @@
 #include <cenote/detail/shell/close.hpp>
 #include <cenote/detail/shell/doubt.hpp>
 #include <cenote/detail/shell/events.hpp>
+#include <cenote/detail/shell/forfeit.hpp>
 #include <cenote/detail/shell/inspect.hpp>
 #include <cenote/detail/shell/probe.hpp>
 
@@ -198,7 +199,7 @@ void tidy(Core& c, typename Core::slot_type& s, cleanup what) noexcept {
 template <class Core>
 void note_end(Core& c, typename Core::slot_type& s, [[maybe_unused]] time_point now, [[maybe_unused]] bool dirty) noexcept {
     using cfg = typename Core::cfg;
-    if constexpr (cfg::records_holder) report_return(c, s);
+    if constexpr (cfg::records_holder) report_return(c, s, now);
     if constexpr (cfg::times_leases) tell_returned(c, {now - s.leased, dirty});
     else if constexpr (cfg::sinks::size != 0) tell_returned(c, {duration::zero(), dirty});
     if constexpr (cfg::fact_list::size != 0) static_cast<typename cfg::facts&>(s).returned(now);
@@ -210,11 +211,20 @@ template <class Core>
     else return {};
 }
 
+/// The end of a lease that was cut: its holder frees the client's object. The core may be gone afterwards.
+template <class Core>
+void bury(Core& c, typename Core::slot_type& s) noexcept {
+    note_end(c, s, return_time(c), false);
+    end_connection(c, s, close_reason::leaked);
+    come_back(c, s);
+}
+
 /// The whole of a give back for pools that have anything to do there. Not `Leased`: on_acquire threw, so nobody has heard of a lease.
 template <class Core, bool Leased = true>
 void give_back_checked(typename Core::slot_type& s) noexcept {
     using cfg = typename Core::cfg;
     Core& c = Core::of(s);
+    if (!reclaim<Core>(s)) [[unlikely]] return bury(c, s);
     const time_point now = return_time(c);
 
     bool usable = true;
@@ -250,6 +260,13 @@ void give_back_checked(typename Core::slot_type& s) noexcept {
         c.leave();
         close_later(c, s, close_reason::invalidated);
         return;
+    }
+    if constexpr (cfg::ends_late) {
+        if (too_late(c, s, now)) {
+            c.leave();
+            close_later(c, s, close_reason::leaked);
+            return;
+        }
     }
     if constexpr (cfg::age::at_return) {
         if (const auto why = lifecycle::end_of_life<lifecycle::moment::give_back>(typename cfg::ages{}, c, s, now)) {
@@ -292,6 +309,7 @@ template <class Core>
 void discard(typename Core::slot_type& s, error_class because = error_class::other) noexcept {
     Core& c = Core::of(s);
     if (c.forked()) return abandon<Core>(s);
+    if (!reclaim<Core>(s)) [[unlikely]] return bury(c, s); // and what its holder met with says nothing of the others
     if (Core::cfg::role::checks && because == error_class::wrong_role) invalidate(c);
     else if (because == error_class::disconnected && doubt_of<Core>(s) == doubt::none) suspect_others(c);
     note_end(c, s, return_time(c), false);
@@ -311,11 +329,13 @@ template <class Core>
     typename Core::connection_type taken{std::move(s.conn)}; // if this throws, the lease is as it was
     s.forks.closing();
     auto keeper = c.hold_keeper();
+    const bool whole = reclaim<Core>(s);
     note_end(c, s, return_time(c), false);
     drop_token(c, s); // close() leaves alone what is no longer the pool's
     s.vacate();
     tell_detached(c);
-    after_retire(&c, c.retire_detached(s), keeper);
+    if (!whole) come_back(c, s);
+    else after_retire(&c, c.retire_detached(s), keeper);
     return taken;
 }
 

@@ -3,6 +3,7 @@
 
 #include <cenote/detail/core.hpp>
 #include <cenote/detail/shell/events.hpp>
+#include <cenote/detail/shell/forfeit.hpp>
 #include <cenote/error.hpp>
 #include <cenote/stats.hpp>
 
@@ -10,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -29,21 +31,26 @@ template <class Core>
                     .thread = s.thread.load(std::memory_order_acquire),
                     .returned = false,
                     .tag = s.tag.load(std::memory_order_acquire)};
+    if constexpr (Core::cfg::cuts_leases) info.cut = (s.word.load(std::memory_order_acquire) & custody::state_bits) == custody::severed;
+    if constexpr (Core::cfg::captures_stack) {
+        info.stack.depth = s.depth.load(std::memory_order_acquire);
+        for (unsigned i = 0; i < info.stack.depth; ++i) info.stack.at[i] = s.frames[i].load(std::memory_order_acquire);
+    }
     if (s.epoch.load(std::memory_order_relaxed) != before) return std::nullopt;
     if (epoch != nullptr) *epoch = before;
     return info;
 }
 
-/// Every lease that is out, oldest first. Empty without `leak_threshold`.
+/// Every lease that is out, and has been for longer than `over`, oldest first. Empty without a leak policy.
 template <class Core>
-[[nodiscard]] std::vector<lease_info> holders(Core& c) {
+[[nodiscard]] std::vector<lease_info> holders(Core& c, duration over = duration::min()) {
     std::vector<lease_info> out;
     if constexpr (Core::cfg::records_holder) {
         if (c.forked()) return out;
         const time_point now = c.age_now();
         std::uint64_t id = 0;
         c.slots().each([&](typename Core::slot_type& s) {
-            if (const auto info = read_holder<Core>(s, id, now)) out.push_back(*info);
+            if (const auto info = read_holder<Core>(s, id, now); info && info->age > over) out.push_back(*info);
             ++id;
         });
         std::sort(out.begin(), out.end(), [](const lease_info& a, const lease_info& b) { return a.age != b.age ? a.age > b.age : a.id < b.id; });
@@ -51,36 +58,58 @@ template <class Core>
     return out;
 }
 
-/// A lease that was reported as a suspected leak is back.
+/// Whether the lease that ends now was out for so long that its connection is not to be used again.
 template <class Core>
-void report_return(Core& c, typename Core::slot_type& s) noexcept {
-    if (s.reported.load(std::memory_order_relaxed) != s.epoch.load(std::memory_order_relaxed)) return;
+[[nodiscard]] bool too_late(Core& c, const typename Core::slot_type& s, time_point now) noexcept {
+    return now - time_point{duration{s.since.load(std::memory_order_relaxed)}} >= c.template get<typename Core::cfg::leak>().after;
+}
+
+/// A lease that was reported as a suspected leak is back, or one that no scan has seen and that is reported now.
+template <class Core>
+void report_return(Core& c, typename Core::slot_type& s, [[maybe_unused]] time_point now) noexcept {
+    const std::uint64_t epoch = s.epoch.load(std::memory_order_relaxed);
+    std::uint64_t reported = s.reported.load(std::memory_order_relaxed);
+    bool unseen = false;
+    if (reported != epoch) {
+        if constexpr (Core::cfg::ends_late) unseen = too_late(c, s, now) && s.reported.compare_exchange_strong(reported, epoch, std::memory_order_relaxed);
+        if (!unseen && reported != epoch) return;
+    }
     std::uint64_t id = 0, at = 0;
     c.slots().each([&](typename Core::slot_type& other) {
         if (&other == &s) id = at;
         ++at;
     });
     if (auto info = read_holder<Core>(s, id, c.age_now())) {
+        if (unseen) tell_leak(c, *info);
         info->returned = true;
         tell_leak(c, *info);
     }
 }
 
-/// Reports leases that passed the threshold since the last scan. Returns when the next one will.
+/// What cuts the leases that a scan finds, in pools that do that.
+struct no_cutter {
+    explicit no_cutter(auto&) noexcept {}
+};
+
+/// Reports leases that passed the threshold since the last scan, and cuts them if that is the policy. Returns when the next one will.
 template <class Core>
 time_point report_leaks(Core& c, time_point now) noexcept {
     time_point next = time_point::max();
     const duration after = c.template get<typename Core::cfg::leak>().after;
     std::uint64_t id = 0;
+    [[maybe_unused]] std::conditional_t<Core::cfg::cuts_leases, cutter<Core>, no_cutter> cuts{c};
     c.slots().each([&](typename Core::slot_type& s) {
         std::uint64_t epoch = 0;
+        [[maybe_unused]] std::uint64_t held = 0;
+        if constexpr (Core::cfg::cuts_leases) held = s.word.load(std::memory_order_acquire); // first: what is read then is of this lease, or of one that it is not mistaken for
         if (const auto info = read_holder<Core>(s, id++, now, &epoch)) {
             std::uint64_t reported = s.reported.load(std::memory_order_relaxed);
             if (info->age < after) {
                 next = std::min(next, deadline::after(after - info->age, now).at());
-            } else if (reported != epoch && s.reported.compare_exchange_strong(reported, epoch, std::memory_order_relaxed)) {
-                tell_leak(c, *info);
+                return;
             }
+            if (reported != epoch && s.reported.compare_exchange_strong(reported, epoch, std::memory_order_relaxed)) tell_leak(c, *info);
+            if constexpr (Core::cfg::cuts_leases) cuts.cut(s, held, *info);
         }
     });
     return next;
