@@ -39,7 +39,8 @@ namespace cenote {
 ///          Connector/C keeps a stack of 60 KiB for each connection.
 /// With     `rollback` and `reset` say below what they clear. BEGIN, SET autocommit = 1 and DDL commit what is open: either has undone it
 ///          before the next user can. What cannot be told apart or undone is closed instead: a statement
-///          that was sent and not waited for (`mysql_send_query`), a session that `mysql_change_user` gave to another user.
+///          that was sent and not waited for (`mysql_send_query`), a session that `mysql_change_user` gave to another user, and one
+///          whose holder switched MYSQL_OPT_RECONNECT on.
 ///          A prepared statement does not survive a reset: it answers 2013 (Connector/C) or 2056 although the connection is well.
 ///          Connector/C before 3.3.4 may crash after a failed connect (CONC-622).
 class mysql {
