@@ -181,6 +181,12 @@ TEST_CASE("case-C10: with no descriptor left, opening fails in words, what is op
         cenote::pool db{sqlite{folder + "/shop.db"}, bounded{.max = 4}, cenote::manual{}, cenote::counters{}};
         auto held = db.acquire(10s);
         REQUIRE(works(held));
+        { // Once with descriptors: clang's check of types needs some to look at what it meets for the first time.
+            cenote::pool nowhere{sqlite{folder + "/nowhere/shop.db"}, bounded{.max = 4}, cenote::manual{}, cenote::counters{}};
+            cenote::failure why;
+            CHECK_FALSE(nowhere.acquire(10s, why));
+            CHECK_THAT(why.text(), ContainsSubstring("unable to open database file"));
+        }
         rlimit before{};
         REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
         const int lowest = ::fcntl(0, F_DUPFD_CLOEXEC, 0);
