@@ -232,6 +232,7 @@ TEMPLATE_TEST_CASE("whatever is done to a pool and to its sessions at once, noth
         them.finish();
         db.resume();
         db.reconfigure(bounded{.max = size, .ceiling = ceiling}, cenote::max_uses{1000}, cenote::max_lifetime{1h}, cenote::idle_timeout{1h});
+        db.resize(size);
         CHECK(becomes([&] { return db.stats().total <= size; }));
         INFO(them.wrong.text());
         CHECK(them.wrong.count() == 0);
