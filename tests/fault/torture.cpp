@@ -85,7 +85,7 @@ public:
 
 private:
     using lease = typename Pool::lease;
-    static constexpr auto patience = 50ms; // there are more threads than connections, and some keep theirs
+    static constexpr auto patience = 10ms; // there are more threads than connections, and some keep theirs
 
     lease acquire() {
         std::error_code why;
@@ -107,7 +107,7 @@ private:
             case 4:
                 db_->with(patience, [&](auto& c) {
                     (void)Server::ask(c.handle(), "select 7");
-                    if (roll(2) == 0) throw thrown_by_work{};
+                    if (roll(8) != 0) throw thrown_by_work{};
                     throw cenote::driver_error{error_class::disconnected, "says the work"};
                 });
                 break;
@@ -135,7 +135,7 @@ private:
         const auto c = l.native_handle();
         const std::string token = std::to_string(ops.load());
         if (Server::ask(c, "select '" + token + "', " + Server::tag()) != row{token, ""}) wrong.add("a lease was not clean, or another's answer came");
-        switch (roll(10)) {
+        switch (roll(40)) {
         case 0: (void)Server::ask(c, "begin"); break;
         case 1: (void)Server::ask(c, Server::set_tag("x")); break;
         case 2: l.discard(); break;
@@ -197,7 +197,7 @@ TEMPLATE_TEST_CASE("whatever is done to a pool and to its sessions at once, noth
     {
         cenote::pool db{server::to(true, name), bounded{.min_idle = 1, .max = size, .ceiling = ceiling}, cenote::backoff{.first = 1ms, .max = 10ms}, cenote::no_breaker{},
                         cenote::deferred<cenote::reset_always>{}, cenote::peek_after{0ms}, cenote::keepalive{.every = 20ms, .timeout = 2s}, cenote::max_uses{200},
-                        cenote::max_lifetime{2s, 0.5}, cenote::idle_timeout{1s}, cenote::leak_threshold{500ms}, cenote::counters{}, cenote::live_settings{}};
+                        cenote::max_lifetime{5s, 0.5}, cenote::idle_timeout{1s}, cenote::leak_threshold{500ms}, cenote::counters{}, cenote::live_settings{}};
         tormentors<server, decltype(db)> them{db, wanted};
         unsigned kills = 0;
         const auto by = steady::now() + 30s + std::chrono::milliseconds{wanted};
@@ -219,14 +219,14 @@ TEMPLATE_TEST_CASE("whatever is done to a pool and to its sessions at once, noth
                 std::this_thread::sleep_for(std::chrono::microseconds{roll(2000)});
                 db.resume();
                 break;
-            case 9: db.reconfigure(bounded{.min_idle = roll(2), .max = 2 + roll(ceiling - 1), .ceiling = ceiling}, cenote::max_uses{1 + roll(300)}); break;
+            case 9: db.reconfigure(bounded{.min_idle = roll(2), .max = 2 + roll(ceiling - 1), .ceiling = ceiling}, cenote::max_uses{10 + roll(300)}); break;
             case 10: (void)db.warm_up(1, cenote::deadline::in(1ms)); break;
             case 11: (void)db.maintain(); break;
             case 12: them.stop_somebody(); break;
             default: (void)db.inspect(); break;
             }
             if (const auto s = db.stats(); s.total > ceiling) them.wrong.add("more connections than the ceiling");
-            std::this_thread::sleep_for(std::chrono::microseconds{roll(3000)});
+            std::this_thread::sleep_for(std::chrono::microseconds{roll(6000)});
         }
         CHECK_FALSE(them.busy());
         them.finish();

@@ -141,7 +141,7 @@ std::string short_of(Pool& db, unsigned max) {
 
 } // namespace
 
-TEMPLATE_TEST_CASE("case-C6: a thousand signals a second interrupt every call and change nothing", "[alone]", postgres_server, mysql_server) {
+TEMPLATE_TEST_CASE("case-C6: a thousand signals a second interrupt every call and change nothing", "[hard][alone]", postgres_server, mysql_server) {
     using server = TestType;
     const std::string nap = "select " + server::pause("0.003");
     const std::string doze = "select " + server::pause("20");
@@ -215,7 +215,7 @@ TEMPLATE_TEST_CASE("case-C6: a thousand signals a second interrupt every call an
     }
 }
 
-TEMPLATE_TEST_CASE("case-C6: a thousand signals a second do not disturb the background thread", "[alone]", postgres_server, mysql_server) {
+TEMPLATE_TEST_CASE("case-C6: a thousand signals a second do not disturb the background thread", "[hard][alone]", postgres_server, mysql_server) {
     using server = TestType;
     const unsigned before = signals;
     cenote::pool db{server::to(true, "hard"), bounded{.min_idle = 2, .max = 4}, cenote::keepalive{.every = 5ms}, cenote::background<cenote::reset_always>{}, cenote::counters{}};
@@ -240,7 +240,7 @@ TEMPLATE_TEST_CASE("case-C6: a thousand signals a second do not disturb the back
     CHECK(signals - before > 40);
 }
 
-TEST_CASE("case-C5: threads come, have one lease each and end, and leave nothing of the MySQL client's behind") {
+TEST_CASE("case-C5: threads come, have one lease each and end, and leave nothing of the MySQL client's behind", "[hard]") {
     cenote::pool db{mysql_server::to(false, "hard"), bounded{.max = 8}, cenote::counters{}};
     const std::size_t all = rounds(400);
     std::atomic<std::size_t> next{0}, wrong{0};
@@ -261,7 +261,7 @@ TEST_CASE("case-C5: threads come, have one lease each and end, and leave nothing
     CHECK(db.close(deadline::in(10s)).drained);
 }
 
-TEMPLATE_TEST_CASE("case-C10: with hardly a descriptor left, opening works or fails in words, and all is well when there are some again", "[alone]", postgres_server, mysql_server) {
+TEMPLATE_TEST_CASE("case-C10: with hardly a descriptor left, opening works or fails in words, and all is well when there are some again", "[hard][alone]", postgres_server, mysql_server) {
     using server = TestType;
     for (const bool tcp : {true, false}) {
         auto db = manual_pool<server>(tcp, 4);
@@ -294,7 +294,7 @@ TEMPLATE_TEST_CASE("case-C10: with hardly a descriptor left, opening works or fa
     }
 }
 
-TEMPLATE_TEST_CASE("case-C10: descriptors beyond 1024 are as good as others", "[alone]", postgres_server, mysql_server) {
+TEMPLATE_TEST_CASE("case-C10: descriptors beyond 1024 are as good as others", "[hard][alone]", postgres_server, mysql_server) {
     using server = TestType;
     const limited many{4096};
     std::vector<int> fill;
@@ -342,7 +342,7 @@ TEMPLATE_TEST_CASE("case-C10: descriptors beyond 1024 are as good as others", "[
     }
 }
 
-TEST_CASE("case-B10: a prepared statement that is kept across leases is there under reset_if_dirty, and gone under reset_always, which says so and costs no connection") {
+TEST_CASE("case-B10: a prepared statement that is kept across leases is there under reset_if_dirty, and gone under reset_always, which says so and costs no connection", "[hard]") {
     { // MySQL
         cenote::pool kept{mysql_server::to(false, "hard"), bounded{.max = 1}, cenote::manual{}, cenote::counters{}};
         cenote::pool reset{mysql_server::to(false, "hard"), bounded{.max = 1}, cenote::manual{}, cenote::deferred<cenote::reset_always>{}, cenote::counters{}};
@@ -391,7 +391,7 @@ TEST_CASE("case-B10: a prepared statement that is kept across leases is there un
     }
 }
 
-TEMPLATE_TEST_CASE("case-B11: a session that the client would swap behind the pool's back, as its holder told it to, comes back to nobody swapped", "", cenote::peek_after, cenote::pre_ping) {
+TEMPLATE_TEST_CASE("case-B11: a session that the client would swap behind the pool's back, as its holder told it to, comes back to nobody swapped", "[hard]", cenote::peek_after, cenote::pre_ping) {
     TestType test{};
     if constexpr (std::is_same_v<TestType, cenote::peek_after>) test.idle = 0ms;
     auto o = mysql_tests::by_socket();
@@ -466,7 +466,7 @@ void sleep_through() {
 TEST_CASE("child: stopped beside PostgreSQL", "[.child]") { sleep_through<postgres_server>(); }
 TEST_CASE("child: stopped beside MariaDB", "[.child]") { sleep_through<mysql_server>(); }
 
-TEST_CASE("case-D13: a process that is stopped and goes on has its connections and uses them", "[alone]") {
+TEST_CASE("case-D13: a process that is stopped and goes on has its connections and uses them", "[hard][alone]") {
     (void)servers::postgres();
     (void)servers::mysql();
     for (std::string name : {"child: stopped beside PostgreSQL", "child: stopped beside MariaDB"}) {
