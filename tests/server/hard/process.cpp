@@ -35,6 +35,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#if defined(__SANITIZE_ADDRESS__)
+#define DESCRIPTORS_ARE_NEEDED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define DESCRIPTORS_ARE_NEEDED 1
+#endif
+#endif
+#ifndef DESCRIPTORS_ARE_NEEDED
+#define DESCRIPTORS_ARE_NEEDED 0 // by the sanitizer itself, which opens files and pipes to look at what it checks
+#endif
+
 using namespace std::chrono_literals;
 using namespace fault;
 using cenote::bounded;
@@ -98,7 +109,7 @@ private:
 
 // ── descriptors ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-int lowest_free() {
+[[maybe_unused]] int lowest_free() {
     const int fd = ::fcntl(0, F_DUPFD_CLOEXEC, 0);
     ::close(fd);
     return fd;
@@ -261,13 +272,15 @@ TEST_CASE("case-C5: threads come, have one lease each and end, and leave nothing
     CHECK(db.close(deadline::in(10s)).drained);
 }
 
+#if !DESCRIPTORS_ARE_NEEDED
 TEMPLATE_TEST_CASE("case-C10: with hardly a descriptor left, opening works or fails in words, and all is well when there are some again", "[hard][alone]", postgres_server, mysql_server) {
     using server = TestType;
     for (const bool tcp : {true, false}) {
         auto db = manual_pool<server>(tcp, 4);
         auto held = db.acquire(10s);
         const std::size_t before = process::descriptors();
-        unsigned refused = 0, opened = 0;
+        unsigned opened = 0;
+        std::vector<cenote::failure> refused;
         std::vector<std::string> odd;
         for (unsigned spare = 0; spare < 8; ++spare) {
             const limited few{static_cast<rlim_t>(lowest_free()) + spare};
@@ -279,20 +292,23 @@ TEMPLATE_TEST_CASE("case-C10: with hardly a descriptor left, opening works or fa
                     if (server::ask(lease.native_handle(), "select 7") != row{"7"}) odd.push_back("another answer");
                     lease.discard();
                 } else {
-                    ++refused;
-                    if (why.code != errc::connect_failed || !why.seen || why.seen->last_connect_error.text.empty()) odd.push_back(why.text());
+                    refused.push_back(why);
                 }
                 if (server::ask(held.native_handle(), "select 7") != row{"7"}) odd.push_back("what is open has gone");
             }
         }
+        for (const auto& why : refused) {
+            if (why.code != errc::connect_failed || !why.seen || why.seen->last_connect_error.text.empty()) odd.push_back(why.text());
+        }
         CHECK(odd == std::vector<std::string>{});
-        CHECK(refused > 0);
+        CHECK(refused.size() > 0);
         CHECK(opened > 0);
         CHECK(process::descriptors() == before);
         held.give_back();
         CHECK(short_of<server>(db, 4) == "");
     }
 }
+#endif
 
 TEMPLATE_TEST_CASE("case-C10: descriptors beyond 1024 are as good as others", "[hard][alone]", postgres_server, mysql_server) {
     using server = TestType;
