@@ -172,7 +172,7 @@ TEMPLATE_TEST_CASE("case-C6: a thousand signals a second interrupt every call an
             auto d = server::to(tcp, "stormy");
             auto db = manual_pool<server>(tcp, 2);
             const storm blows;
-            for (std::size_t i = 0; i < rounds(12); ++i) {
+            for (std::size_t i = 0; i < rounds(8); ++i) {
                 tried("open to close", [&] {
                     auto c = d.open(deadline::in(10s));
                     tried("ping", [&] { d.ping(c, deadline::in(10s)); });
@@ -441,7 +441,7 @@ TEMPLATE_TEST_CASE("case-B11: a session that the client would swap behind the po
 // ── a process that is stopped ────────────────────────────────────────────────────────────────────────────────────────────
 
 namespace {
-constexpr auto test_limit = 800ms; // of what is tested when the process is stopped
+constexpr auto test_limit = 500ms; // of what is tested when the process is stopped
 template <class Server>
 void sleep_through() {
     cenote::pool db{Server::to(true, "stopped"), bounded{.min_idle = 4, .max = 6}, cenote::keepalive{.every = 10ms, .timeout = test_limit}, cenote::pre_ping{.timeout = test_limit},
@@ -495,7 +495,7 @@ TEST_CASE("case-D13: a process that is stopped and goes on has its connections a
         while (::waitpid(child, &status, WUNTRACED) < 0 && errno == EINTR) {}
         const bool stopped = WIFSTOPPED(status);
         if (stopped) {
-            std::this_thread::sleep_for(test_limit + 400ms);
+            std::this_thread::sleep_for(test_limit + 200ms);
             ::kill(child, SIGCONT);
             while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {}
         }
