@@ -46,7 +46,7 @@ constexpr unsigned size = 4, ceiling = 6, workers = 5;
 
 std::uint64_t operations() {
     const char* const text = std::getenv("CENOTE_TORTURE_OPS");
-    return text == nullptr ? 40'000 : std::strtoull(text, nullptr, 10);
+    return text == nullptr ? 100'000 : std::strtoull(text, nullptr, 10);
 }
 std::uint32_t roll(std::uint32_t n) {
     thread_local std::minstd_rand dice{std::random_device{}()};
