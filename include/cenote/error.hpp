@@ -6,9 +6,11 @@
 
 #include <array>
 #include <chrono>
+#include <cstddef>
 #include <memory>
 #include <source_location>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <thread>
 #include <type_traits>
@@ -82,6 +84,18 @@ public:
 
 [[nodiscard]] inline std::error_code make_error_code(errc e) noexcept { return {static_cast<int>(e), category()}; }
 
+namespace detail {
+/// Adds words that are not the pool's own to a line: what would end it, or mean something to a terminal, becomes a space.
+inline void append_words(std::string& line, std::string_view words) {
+    const std::size_t from = line.size();
+    line.append(words);
+    for (std::size_t i = from; i < line.size(); ++i) {
+        const auto c = static_cast<unsigned char>(line[i]);
+        if (c < 0x20 || c == 0x7f) line[i] = ' ';
+    }
+}
+} // namespace detail
+
 /// Why the last attempt to open a connection failed. The text is the driver's, free of secrets.
 struct connect_error {
     error_class kind = error_class::other;
@@ -118,7 +132,10 @@ struct lease_info {
         using ms = std::chrono::duration<double, std::milli>;
         std::string out = std::to_string(static_cast<long long>(std::chrono::duration_cast<ms>(age).count())) + "ms at ";
         out.append(where.file_name()).append(":").append(std::to_string(where.line()));
-        if (tag != nullptr) out.append(" [").append(tag).append("]");
+        if (tag != nullptr) {
+            detail::append_words(out.append(" ["), tag);
+            out.append("]");
+        }
         if (cut) out.append(" (cut)");
         return out;
     }
@@ -143,13 +160,17 @@ struct failure {
 
     [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(code); }
 
-    /// One line for a log: what failed, the counts, who holds, why connecting failed.
+    /// One line for a log: what failed, the counts, who holds, why connecting failed. Control characters in what others have said (names,
+    /// tags, the driver, a hook) are spaces in it; `seen` has their words as they were.
     [[nodiscard]] std::string text() const {
         std::string out = code.message();
         if (!seen) return out;
         const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(seen->waited).count();
         out.append(" after ").append(std::to_string(ms)).append("ms (");
-        if (!seen->pool.empty()) out.append("pool ").append(seen->pool).append(": ");
+        if (!seen->pool.empty()) {
+            detail::append_words(out.append("pool "), seen->pool);
+            out.append(": ");
+        }
         out.append("max ").append(std::to_string(seen->max));
         out.append(", used ").append(std::to_string(seen->used));
         out.append(", idle ").append(std::to_string(seen->idle));
@@ -157,10 +178,13 @@ struct failure {
         if (seen->resetting != 0) out.append(", resetting ").append(std::to_string(seen->resetting));
         if (seen->closing != 0) out.append(", closing ").append(std::to_string(seen->closing));
         out.append(", waiting ").append(std::to_string(seen->waiting)).append(")");
-        if (!seen->detail.empty()) out.append("; ").append(seen->detail);
+        if (!seen->detail.empty()) detail::append_words(out.append("; "), seen->detail);
         if (!seen->last_connect_error.text.empty()) {
-            out.append("; last connect error: ").append(seen->last_connect_error.text);
-            if (!seen->last_connect_error.sqlstate.empty()) out.append(" (SQLSTATE ").append(seen->last_connect_error.sqlstate).append(")");
+            detail::append_words(out.append("; last connect error: "), seen->last_connect_error.text);
+            if (!seen->last_connect_error.sqlstate.empty()) {
+                detail::append_words(out.append(" (SQLSTATE "), seen->last_connect_error.sqlstate);
+                out.append(")");
+            }
         }
         if (!seen->holders.empty()) {
             out.append("; held longest: ");

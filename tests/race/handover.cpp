@@ -370,7 +370,7 @@ std::atomic<int> alarms{0};
 static_assert(std::atomic<int>::is_always_lock_free);
 } // namespace
 
-TEST_CASE("signals interrupt waits and change nothing", "[race][alone]") {
+TEST_CASE("case-C6: signals interrupt waits and change nothing", "[race][alone]") {
     constexpr int wanted = sanitized ? 1500 : 2000;
     script s;
     struct sigaction act {};

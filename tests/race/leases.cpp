@@ -103,7 +103,7 @@ TEMPLATE_TEST_CASE("time-outs that race with returns lose nothing", "[race][case
     CHECK(at_rest(s) == none{});
 }
 
-TEMPLATE_TEST_CASE("giving back twice gives back once", "[race][inv-3]", EVERY_VARIANT) {
+TEMPLATE_TEST_CASE("case-C9: giving back twice gives back once", "[race][inv-3]", EVERY_VARIANT) {
     script s;
     {
         cenote::pool db{scripted{s}, typename TestType::waiting{}, typename TestType::keeping{}, typename TestType::locking{}, bounded{.max = 2}};
@@ -133,7 +133,7 @@ TEMPLATE_TEST_CASE("giving back twice gives back once", "[race][inv-3]", EVERY_V
     CHECK(at_rest(s) == none{});
 }
 
-TEMPLATE_TEST_CASE("a lease may end on another thread than it began on", "[race]", EVERY_VARIANT) {
+TEMPLATE_TEST_CASE("case-C4: a lease may end on another thread than it began on", "[race]", EVERY_VARIANT) {
     constexpr int count = 2400;
     script s;
     {
@@ -170,7 +170,7 @@ TEMPLATE_TEST_CASE("a lease may end on another thread than it began on", "[race]
     CHECK(at_rest(s) == none{});
 }
 
-TEMPLATE_TEST_CASE("leases outlive their pool, wherever they end", "[race]", EVERY_VARIANT) {
+TEMPLATE_TEST_CASE("case-C8: leases outlive their pool, wherever they end", "[race]", EVERY_VARIANT) {
     script s;
     for (int round = 0; round < 90; ++round) {
         using pool_type = decltype(cenote::pool{scripted{s}, typename TestType::waiting{}, typename TestType::keeping{}, typename TestType::locking{}, bounded{.max = 4}});
@@ -252,7 +252,7 @@ TEST_CASE("a stuck dial that fails after its pool has gone frees the pool", "[ra
     CHECK(at_rest(s) == none{});
 }
 
-TEMPLATE_TEST_CASE("a lease or pool moved to itself is what it was", "[race]", EVERY_VARIANT) {
+TEMPLATE_TEST_CASE("case-C9: a lease or pool moved to itself is what it was", "[race]", EVERY_VARIANT) {
     script s;
     {
         cenote::pool db{scripted{s}, typename TestType::waiting{}, typename TestType::keeping{}, typename TestType::locking{}, bounded{.max = 2}};
@@ -277,7 +277,7 @@ TEMPLATE_TEST_CASE("a lease or pool moved to itself is what it was", "[race]", E
     CHECK(at_rest(s) == none{});
 }
 
-TEMPLATE_TEST_CASE("a closed pool refuses, and takes back", "[race]", EVERY_VARIANT) {
+TEMPLATE_TEST_CASE("case-C8: a closed pool refuses, and takes back", "[race]", EVERY_VARIANT) {
     script s;
     {
         cenote::pool db{scripted{s}, typename TestType::waiting{}, typename TestType::keeping{}, typename TestType::locking{}, bounded{.max = 3, .ceiling = 5}, cenote::never_cut{}, cenote::counters{}};

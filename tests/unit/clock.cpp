@@ -78,7 +78,7 @@ static_assert(timeout{span<double>{std::numeric_limits<double>::denorm_min()}}.l
 
 } // namespace
 
-TEST_CASE("a floating-point timeout just below the limit does not overflow on its way to nanoseconds") {
+TEST_CASE("case-D14: a floating-point timeout just below the limit does not overflow on its way to nanoseconds") {
     // Each of these numbers is below the limit and would be rounded up to it by a multiplication in double.
     const auto below = [](auto limit) { return std::nextafter(limit, decltype(limit){0}); };
     for (const double ms : {9223372036854.775, below(9223372036854.775807), 9223372036854.7754}) {
@@ -93,7 +93,7 @@ TEST_CASE("a floating-point timeout just below the limit does not overflow on it
     CHECK(timeout{span<long double>{9223372036.854775807L}}.length() >= longest - 1us);
 }
 
-TEST_CASE("a timeout that is not a number is refused, of any floating-point type") {
+TEST_CASE("case-D15: a timeout that is not a number is refused, of any floating-point type") {
     const auto text = Message("cenote: timeout = nan: must be a number");
     CHECK_THROWS_MATCHES(timeout{span<double>{std::nan("")}}, std::invalid_argument, text);
     CHECK_THROWS_MATCHES((timeout{span<float, std::milli>{std::numeric_limits<float>::quiet_NaN()}}), std::invalid_argument, text);
@@ -142,7 +142,7 @@ static_assert(deadline{noon}.sooner(deadline::never()) == deadline{noon});
 static_assert(deadline::never().sooner(deadline::never()).is_never());
 static_assert(deadline{noon} < deadline{noon + 1ns} && deadline{noon + 1ns} < deadline::never());
 
-TEST_CASE("what is left at any instant never overflows and never falls below zero") {
+TEST_CASE("case-D14: what is left at any instant never overflows and never falls below zero") {
     constexpr std::array<std::int64_t, 11> edges{std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::min() + 1,
                                                  -(std::int64_t{1} << 62), -1000, -1, 0, 1, 1000, std::int64_t{1} << 62,
                                                  std::numeric_limits<std::int64_t>::max() - 1, std::numeric_limits<std::int64_t>::max()};

@@ -42,7 +42,7 @@ TEST_CASE("each policy gets the value it was given, in whatever order, and its d
     CHECK(of(db_pool{null{}, lvalue, sql}).max == 5);
 }
 
-TEST_CASE("values that may not be are refused by the constructor, with field, value and rule") {
+TEST_CASE("case-D15: values that may not be are refused by the constructor, with field, value and rule") {
     CHECK_THROWS_MATCHES(db_pool{null{}}, std::invalid_argument,
                          Message("cenote: reset_with.sql = '': must not be empty; for nothing to be done write no_reset"));
     CHECK_THROWS_MATCHES((pool{null{}, bounded{.max = 0}}), std::invalid_argument, Message("cenote: bounded.max = 0: must be 1 to 1000000"));

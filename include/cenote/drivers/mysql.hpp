@@ -31,7 +31,8 @@ namespace cenote {
 /// handle are the client's usual ones, and wait as long as they like unless you set MYSQL_OPT_READ_TIMEOUT in `options.before_connect`.
 ///
 /// Called   everything from several threads at once, each on its own connection. A thread that uses a connection is made known to
-///          libmysqlclient by itself. Both clients set SIGPIPE to be ignored when they are first used.
+///          libmysqlclient by itself. Both clients set SIGPIPE to be ignored when they are first used; it has to stay ignored
+///          where TLS is used, as Connector/C writes to a connection that is gone by OpenSSL's own means.
 /// Errors   driver_error with the number of the server or client as `native_code()`, its SQLSTATE (HY000 even for a lost connection)
 ///          and text, and the password taken out of it.
 /// Cost     with local socket / TCP on one machine: open and close 90 / 115 µs without TLS, peek 0.2 µs, state 30 ns, ping and reset each one
@@ -39,7 +40,8 @@ namespace cenote {
 ///          Connector/C keeps a stack of 60 KiB for each connection.
 /// With     `rollback` and `reset` say below what they clear. BEGIN, SET autocommit = 1 and DDL commit what is open: either has undone it
 ///          before the next user can. What cannot be told apart or undone is closed instead: a statement
-///          that was sent and not waited for (`mysql_send_query`), a session that `mysql_change_user` gave to another user.
+///          that was sent and not waited for (`mysql_send_query`), a session that `mysql_change_user` gave to another user, and one
+///          whose holder switched MYSQL_OPT_RECONNECT on.
 ///          A prepared statement does not survive a reset: it answers 2013 (Connector/C) or 2056 although the connection is well.
 ///          Connector/C before 3.3.4 may crash after a failed connect (CONC-622).
 class mysql {

@@ -215,7 +215,7 @@ TEST_CASE("TLS is as the settings want it, or there is no connection") {
     ::unlink(stranger.c_str());
 }
 
-TEST_CASE("The hook before connecting has the last word, but for reconnecting") {
+TEST_CASE("case-B11: The hook before connecting has the last word, but for reconnecting") {
     auto o = by_socket();
     o.before_connect = [](MYSQL* m) { mysql_options(m, MYSQL_INIT_COMMAND, "set @hooked = 'yes'"); };
     CHECK(opened{o}.ask("select @hooked") == "yes");

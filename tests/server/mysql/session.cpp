@@ -332,7 +332,7 @@ TEST_CASE("A reset clears whatever a user can leave on a session, by every way t
     }
 }
 
-TEST_CASE("What the server keeps for prepared statements is gone after a reset, and says so") {
+TEST_CASE("case-B10: What the server keeps for prepared statements is gone after a reset, and says so") {
     opened a{by_socket()};
     const statement s = prepare(a.native(), "select 1");
     a.driver.reset(a.c, soon());

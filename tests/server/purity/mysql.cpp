@@ -167,7 +167,7 @@ void weather(const cenote::mysql& how, moment m, unsigned long leases) {
 
 } // namespace
 
-TEST_CASE("MySQL: every kind of dirt under every reset policy leaves what the table says", "[purity]") {
+TEST_CASE("case-B7 case-B8 case-B12: MySQL: every kind of dirt under every reset policy leaves what the table says", "[purity]") {
     const stage s;
     for (const auto& r : mysql_table) {
         each_policy([&](policy p, moment m) {

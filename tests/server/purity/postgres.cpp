@@ -188,7 +188,7 @@ void weather(const cenote::postgres& how, moment m, unsigned long leases) {
 
 } // namespace
 
-TEST_CASE("PostgreSQL: every kind of dirt under every reset policy leaves what the table says", "[purity]") {
+TEST_CASE("case-B7 case-B12: PostgreSQL: every kind of dirt under every reset policy leaves what the table says", "[purity]") {
     const stage s{servers::postgres().unix_socket};
     for (const auto& r : pg_table) {
         each_policy([&](policy p, moment m) { walk(r, p, m, s); });

@@ -75,7 +75,7 @@ TEST_CASE("a fraction drawn is at least 0 and below 1") {
     CHECK(opened(noon, std::uint32_t{1} << 31).fraction() == 0.5);
 }
 
-TEST_CASE("the longest lives never end") {
+TEST_CASE("case-D14: the longest lives never end") {
     for (const double jitter : {0.0, 0.1, std::nextafter(1.0, 0.0)}) {
         for (const std::uint32_t draw : {std::uint32_t{0}, last_draw}) {
             const max_lifetime life{.after = duration::max(), .jitter = jitter};

@@ -58,7 +58,7 @@ TEST_CASE("pauses grow by any factor, or not at all") {
     CHECK(backoff{.first = 1s, .max = 1s}.pause(50, all) == 1s);
 }
 
-TEST_CASE("the longest pauses do not overflow") {
+TEST_CASE("case-D14: the longest pauses do not overflow") {
     const double most = std::nextafter(1.0, 0.0); // the largest fraction that can be drawn
     CHECK(backoff{.first = duration::max(), .max = duration::max()}.pause(1, most) > duration::max() - 2048ns);
     CHECK(backoff{.first = 1ns, .max = duration::max()}.pause(std::numeric_limits<unsigned>::max(), most) > duration::max() - 2048ns);

@@ -5,9 +5,12 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstddef>
+#include <cstdlib>
 #include <optional>
 #include <ostream>
+#include <random>
 #include <stdexcept>
 #include <stop_token>
 #include <string>
@@ -55,6 +58,18 @@ void each_combination(F f) {
         }
     }
     CHECK(n == 1024);
+}
+
+/// How often each combination is gone through in the background: CENOTE_GRID_ROUNDS.
+std::size_t grid_rounds() {
+    const char* const n = std::getenv("CENOTE_GRID_ROUNDS");
+    return n != nullptr ? std::stoul(n) : 1;
+}
+/// For anything between nothing and the time that a round takes.
+void wait_at_random() {
+    static std::minstd_rand dice{std::random_device{}()};
+    const auto until = std::chrono::steady_clock::now() + std::chrono::nanoseconds{dice() % (1U << (dice() % 17))};
+    while (std::chrono::steady_clock::now() < until) {}
 }
 
 /// A pool's surroundings under one combination. Slow and never are times of a manual clock, so nobody sleeps: slow is less than every
@@ -195,7 +210,8 @@ TEST_CASE("whatever connect, validate, reset, hook and close do, the thread that
 }
 
 TEST_CASE("whatever they do in the background, those who wait and those who are cancelled lose no permit") {
-    each_combination([](const combination& c) {
+    const std::size_t rounds = grid_rounds();
+    each_combination([&](const combination& c) {
         world w{c, 2};
         pool p{w.driver(), bounded{.max = 2}, pre_ping{}, backoff{.first = 1us, .max = 10us, .attempts = 2}, no_breaker{}, w.hook(),
                w.end_hook()};
@@ -203,25 +219,33 @@ TEST_CASE("whatever they do in the background, those who wait and those who are 
         w.begin();
 
         std::atomic<int> bad{0};
-        std::stop_source stop;
+        std::stop_source stop, whenever;
         const auto ask = [&](auto... how) {
             std::error_code why;
             if (auto l = p.acquire(how..., why)) bad += use(std::move(l)) ? 0 : 1;
         };
-        {
+        for (std::size_t round = 0; round < rounds; ++round) {
+            stop = std::stop_source{};
+            whenever = std::stop_source{};
             std::jthread first{[&] {
                 ask(timeout{patience});
                 ask(timeout{patience}, stop.get_token());
             }};
             std::jthread second{[&] {
+                ask(timeout{patience}, whenever.get_token());
                 ask(timeout{patience}, stop.get_token());
                 stop.request_stop();
                 ask(10us);
                 ask(timeout{patience});
             }};
+            wait_at_random();
+            whenever.request_stop();
             ask(timeout{patience}, stop.get_token());
             ask(0s);
             (void)p.try_acquire();
+            first.join();
+            second.join();
+            if (p.stats().total > 2) ++bad;
         }
         CHECK(bad == 0);
         w.check_whole(p, 2);

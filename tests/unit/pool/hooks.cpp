@@ -92,7 +92,7 @@ TEST_CASE("a hook sees the connection before the next user does, and may leave i
     CHECK(good(p.acquire()));
 }
 
-TEST_CASE("hooks may use the pool") {
+TEST_CASE("case-D10: hooks may use the pool") {
     watched s{2};
     std::function<void()> visit;
     unsigned calls = 0;

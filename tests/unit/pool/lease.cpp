@@ -59,7 +59,7 @@ death dies(F f) {
 
 } // namespace
 
-TEST_CASE("a lease is one pointer, and an empty one owns nothing") {
+TEST_CASE("case-C9: a lease is one pointer, and an empty one owns nothing") {
     watched s{1};
     pool p{scripted{s}, manual{}, bounded{.max = 1}};
     using lease = decltype(p)::lease;
@@ -73,7 +73,7 @@ TEST_CASE("a lease is one pointer, and an empty one owns nothing") {
     CHECK(s.opened() == 0);
 }
 
-TEST_CASE("a moved lease takes its connection along, also onto itself and over another") {
+TEST_CASE("case-C9: a moved lease takes its connection along, also onto itself and over another") {
     watched s{2};
     pool p{scripted{s}, manual{}, bounded{.max = 2}};
     auto a = p.acquire();
@@ -94,7 +94,7 @@ TEST_CASE("a moved lease takes its connection along, also onto itself and over a
     CHECK(gauges_of(p) == gauges{.idle = 2});
 }
 
-TEST_CASE("giving back twice is giving back once") {
+TEST_CASE("case-C9: giving back twice is giving back once") {
     watched s{1};
     recorder sink;
     pool p{scripted{s}, manual{}, bounded{.max = 1}, sink};
@@ -109,7 +109,7 @@ TEST_CASE("giving back twice is giving back once") {
     CHECK(gauges_of(p) == gauges{.used = 1});
 }
 
-TEST_CASE("a lease may be ended on another thread") {
+TEST_CASE("case-C4: a lease may be ended on another thread") {
     watched s{1};
     pool p{scripted{s}, bounded{.max = 1}};
     for (int i = 0; i < 50; ++i) {
@@ -184,7 +184,7 @@ TEMPLATE_TEST_CASE("detaching wakes somebody who waits for a place", "", in_back
 
 // ── leases and the end of the pool ───────────────────────────────────────────────────────────────────────────────────────
 
-TEMPLATE_TEST_CASE("leases may outlive their pool; what comes back then is closed", "", in_background, by_hand) {
+TEMPLATE_TEST_CASE("case-C8: leases may outlive their pool; what comes back then is closed", "", in_background, by_hand) {
     watched s{3};
     using lease = typename decltype(TestType::make(s, bounded{.max = 3}))::lease;
     lease a, b, c;
@@ -243,7 +243,7 @@ TEMPLATE_TEST_CASE("a pool may be moved, and move-assigned over, with leases out
     check_capacity(q, 1);
 }
 
-TEST_CASE("a fixed pool destroyed with leases out ends the program and says how many and who") {
+TEST_CASE("case-C8: a fixed pool destroyed with leases out ends the program and says how many and who") {
     const death d = dies([] {
         script s;
         static auto* const kept = new std::optional<cenote::lease<decltype(pool{scripted{s}, fixed<3>{}, leak_threshold{}})::core_type>>[2];

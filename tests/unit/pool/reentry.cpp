@@ -10,7 +10,7 @@ using namespace pool_test;
 
 // Hooks that call their pool, and pools that end in the middle of things.
 
-TEST_CASE("a hook may resize the pool it belongs to") {
+TEST_CASE("case-D10: a hook may resize the pool it belongs to") {
     watched s{4};
     std::function<void()> again = [] {};
     pool p{scripted{s}, manual{}, bounded{.max = 4}, on_close{[&](auto&) { std::exchange(again, [] {})(); }}};
@@ -25,7 +25,7 @@ TEST_CASE("a hook may resize the pool it belongs to") {
     check_capacity(p, 2);
 }
 
-TEST_CASE("a pool whose last handle goes in a hook on its own thread ends when that hook is done") {
+TEST_CASE("case-D10: a pool whose last handle goes in a hook on its own thread ends when that hook is done") {
     using pool_type = pool<scripted, bounded, idle_timeout, on_close<std::function<void(testing::scripted_connection&)>>>;
     script s;
     std::optional<pool_type> p;

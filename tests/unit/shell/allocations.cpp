@@ -62,7 +62,7 @@ void check_story(const failure& f, errc why) {
 
 } // namespace
 
-TEMPLATE_TEST_CASE("a steady state of acquire and give back allocates nothing", "", in_background, by_hand) {
+TEMPLATE_TEST_CASE("case-D12: a steady state of acquire and give back allocates nothing", "", in_background, by_hand) {
     watched s{2};
     auto p = TestType::make(s, bounded{.max = 2});
     auto first = p.acquire(timeout{patience});
@@ -138,7 +138,7 @@ TEST_CASE("a fixed pool on one thread never allocates") {
     CHECK(after == 0);
 }
 
-TEMPLATE_TEST_CASE("construction fails cleanly without memory", "", in_background, by_hand) {
+TEMPLATE_TEST_CASE("case-D12: construction fails cleanly without memory", "", in_background, by_hand) {
     sweep([](std::size_t n, bool from_then_on) {
         watched s{3};
         const bool failed = fails_cleanly(n, from_then_on, [&] {
@@ -150,7 +150,7 @@ TEMPLATE_TEST_CASE("construction fails cleanly without memory", "", in_backgroun
     });
 }
 
-TEMPLATE_TEST_CASE("the noexcept forms of acquire never end the program for want of memory", "", in_background, by_hand) {
+TEMPLATE_TEST_CASE("case-D12: the noexcept forms of acquire never end the program for want of memory", "", in_background, by_hand) {
     sweep([](std::size_t n, bool from_then_on) {
         watched s{1};
         auto p = TestType::make(s, bounded{.max = 1}, named{"a name that is too long for any small buffer"}, leak_threshold{}, counters{});
@@ -229,7 +229,7 @@ TEST_CASE("a background dial that fails without memory to say why reaches those 
     });
 }
 
-TEMPLATE_TEST_CASE("the throwing forms throw something for want of memory and lose nothing", "", in_background, by_hand) {
+TEMPLATE_TEST_CASE("case-D12: the throwing forms throw something for want of memory and lose nothing", "", in_background, by_hand) {
     sweep([](std::size_t n, bool from_then_on) {
         watched s{1};
         auto p = TestType::make(s, bounded{.max = 1}, leak_threshold{}, counters{}, named{"a name that is too long for any small buffer"});
@@ -265,7 +265,7 @@ TEST_CASE("what hooks throw is passed on without memory too") {
     });
 }
 
-TEMPLATE_TEST_CASE("give back, discard and detach need no memory", "", in_background, by_hand) {
+TEMPLATE_TEST_CASE("case-D12: give back, discard and detach need no memory", "", in_background, by_hand) {
     watched s;
     auto p = TestType::make(s, bounded{.max = 4}, leak_threshold{}, counters{}, background<reset_if_dirty>{});
     for (int round = 0; round < 3; ++round) {
@@ -289,7 +289,7 @@ TEMPLATE_TEST_CASE("give back, discard and detach need no memory", "", in_backgr
     }
 }
 
-TEMPLATE_TEST_CASE("resize either happens or changes nothing", "", in_background, by_hand) {
+TEMPLATE_TEST_CASE("case-D12: resize either happens or changes nothing", "", in_background, by_hand) {
     sweep([](std::size_t n, bool from_then_on) {
         watched s{40};
         auto p = TestType::make(s, bounded{.max = 1, .ceiling = 40});
@@ -313,7 +313,7 @@ TEMPLATE_TEST_CASE("resize either happens or changes nothing", "", in_background
     });
 }
 
-TEMPLATE_TEST_CASE("closing without memory closes", "", in_background, by_hand) {
+TEMPLATE_TEST_CASE("case-D12: closing without memory closes", "", in_background, by_hand) {
     sweep([](std::size_t n, bool from_then_on) {
         watched s{2};
         auto p = TestType::make(s, bounded{.max = 2}, leak_threshold{}, never_cut{}, counters{});

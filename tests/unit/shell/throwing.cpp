@@ -199,43 +199,43 @@ auto all_hooks(script s, tripwire& w, manual_clock& time, auto... policies) {
 
 } // namespace
 
-TEST_CASE("no exception at any step loses a slot: callers dial, resets at return") {
+TEST_CASE("case-D11: no exception at any step loses a slot: callers dial, resets at return") {
     sweep([](script s, tripwire& w, manual_clock& time) { return all_hooks(s, w, time, manual{}, bounded{.max = size}, cut_at_close{0s}, at_return<reset_if_dirty>{}, peek_after{}); });
 }
-TEST_CASE("no exception at any step loses a slot: callers dial, resets deferred, min kept") {
+TEST_CASE("case-D11: no exception at any step loses a slot: callers dial, resets deferred, min kept") {
     sweep([](script s, tripwire& w, manual_clock& time) {
         return all_hooks(s, w, time, manual{}, bounded{.min_idle = 1, .min = 1, .max = size}, cut_at_close{0s}, deferred<reset_always>{}, pre_ping{});
     });
 }
-TEST_CASE("no exception at any step loses a slot: callers dial, resets in the background, overflow") {
+TEST_CASE("case-D11: no exception at any step loses a slot: callers dial, resets in the background, overflow") {
     sweep([](script s, tripwire& w, manual_clock& time) {
         return all_hooks(s, w, time, manual{}, overflow{.size = 1, .max_overflow = 1}, cut_at_close{0s}, background<reset_with>{reset_with{"discard"}}, pre_ping_after{});
     });
 }
-TEST_CASE("no exception at any step loses a slot: one thread") {
+TEST_CASE("case-D11: no exception at any step loses a slot: one thread") {
     sweep([](script s, tripwire& w, manual_clock& time) { return all_hooks(s, w, time, single_threaded{}, bounded{.max = size}, background<reset_always>{}, pre_ping{}); });
 }
-TEST_CASE("no exception at any step loses a slot: nobody waits, fixed size") {
+TEST_CASE("case-D11: no exception at any step loses a slot: nobody waits, fixed size") {
     sweep([](script s, tripwire& w, manual_clock& time) { return all_hooks(s, w, time, fixed<size>{}, no_wait{}, deferred<reset_if_dirty>{}, pre_ping{}); });
 }
-TEST_CASE("no exception at any step loses a slot: a background thread, resets deferred") {
+TEST_CASE("case-D11: no exception at any step loses a slot: a background thread, resets deferred") {
     sweep([](script s, tripwire& w, manual_clock& time) {
         return all_hooks(s, w, time, bounded{.max = size}, cut_at_close{0s}, backoff{.first = 1us, .max = 1us}, deferred<reset_if_dirty>{}, peek_after{});
     });
 }
-TEST_CASE("no exception at any step loses a slot: callers dial, a script is deferred or, every second time, left to housekeeping") {
+TEST_CASE("case-D11: no exception at any step loses a slot: callers dial, a script is deferred or, every second time, left to housekeeping") {
     sweep([](script s, tripwire& w, manual_clock& time) {
         for (int i = 0; i < 20; ++i) s.next(site::execute_start, outcome::would_block()).next(site::execute_start, outcome::ok());
         return all_hooks(s, w, time, manual{}, bounded{.max = size}, cut_at_close{0s}, deferred<reset_with>{reset_with{"discard"}}, pre_ping{});
     });
 }
-TEST_CASE("no exception at any step loses a slot: a background thread, resets left to it for want of room to send") {
+TEST_CASE("case-D11: no exception at any step loses a slot: a background thread, resets left to it for want of room to send") {
     sweep([](script s, tripwire& w, manual_clock& time) {
         s.always(site::rollback_start, outcome::would_block());
         return all_hooks(s, w, time, bounded{.max = size}, cut_at_close{0s}, backoff{.first = 1us, .max = 1us}, deferred<reset_if_dirty>{}, peek_after{});
     });
 }
-TEST_CASE("no exception at any step loses a slot: a background thread, resets in the background, overflow, strictly fair") {
+TEST_CASE("case-D11: no exception at any step loses a slot: a background thread, resets in the background, overflow, strictly fair") {
     sweep([](script s, tripwire& w, manual_clock& time) {
         return all_hooks(s, w, time, overflow{.size = 1, .max_overflow = 1}, strictly_fair{}, cut_at_close{0s}, backoff{.first = 1us, .max = 1us}, background<reset_always>{}, pre_ping{});
     });

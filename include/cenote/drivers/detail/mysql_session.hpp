@@ -61,6 +61,7 @@ private:
     [[nodiscard]] session_state state() const noexcept {
         if (handle_ == nullptr || lost_ || pending_ != work::none || call_.under_way()) return session_state::unknown;
         if (descriptor(handle_) < 0 || is_fatal(mysql_errno(handle_)) || mysql_thread_id(handle_) != id_) return session_state::unknown;
+        if (reconnects(handle_)) return session_state::unknown; // its holder said so: from then on it may be another session at any time
         if (handle_->user == nullptr || user_ != handle_->user) return session_state::unknown; // mysql_change_user: somebody else's rights
         if (handle_->status != MYSQL_STATUS_READY || mysql_more_results(handle_) || awaits_answer(handle_)) return session_state::busy;
         return (handle_->server_status & SERVER_STATUS_IN_TRANS) != 0 ? session_state::in_transaction : session_state::idle;
