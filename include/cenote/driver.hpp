@@ -47,6 +47,53 @@ enum class error_class : unsigned char {
     return "other";
 }
 
+/// What a statement met with, the same for every database: for a `switch` over `driver_error::met()`.
+enum class condition : unsigned char {
+    none, ///< nothing of the following
+    unique_violation,
+    foreign_key_violation,
+    not_null_violation,
+    check_violation,
+    exclusion_violation,   ///< PostgreSQL only
+    serialization_failure, ///< a race was lost; run the transaction again
+    deadlock,              ///< … with another transaction, which went on; run it again
+    lock_timeout,          ///< somebody else held a lock for too long
+    statement_timeout,     ///< a deadline of the caller's or a limit of the server's passed
+    cancelled,             ///< somebody asked for it to stop
+    read_only,             ///< this server, or this transaction, takes no writes
+    permission_denied,
+    syntax_error,
+    undefined_object, ///< no such table, column, function …
+    duplicate_object, ///< CREATE of what is there
+    data_error,       ///< a value that does not fit: out of range, too long, malformed, division by zero
+    disconnected,     ///< the session is gone
+};
+
+/// The name as it appears in messages.
+[[nodiscard]] constexpr std::string_view to_string(condition c) noexcept {
+    switch (c) {
+    case condition::none: return "none";
+    case condition::unique_violation: return "unique_violation";
+    case condition::foreign_key_violation: return "foreign_key_violation";
+    case condition::not_null_violation: return "not_null_violation";
+    case condition::check_violation: return "check_violation";
+    case condition::exclusion_violation: return "exclusion_violation";
+    case condition::serialization_failure: return "serialization_failure";
+    case condition::deadlock: return "deadlock";
+    case condition::lock_timeout: return "lock_timeout";
+    case condition::statement_timeout: return "statement_timeout";
+    case condition::cancelled: return "cancelled";
+    case condition::read_only: return "read_only";
+    case condition::permission_denied: return "permission_denied";
+    case condition::syntax_error: return "syntax_error";
+    case condition::undefined_object: return "undefined_object";
+    case condition::duplicate_object: return "duplicate_object";
+    case condition::data_error: return "data_error";
+    case condition::disconnected: return "disconnected";
+    }
+    return "none";
+}
+
 /// Whether opening again later may succeed without anybody changing anything.
 [[nodiscard]] constexpr bool is_retryable(error_class c) noexcept {
     return c == error_class::disconnected || c == error_class::refused || c == error_class::not_ready ||
@@ -58,10 +105,12 @@ enum class error_class : unsigned char {
 /// `what()` carries no secret: whoever throws it has scrubbed the text.
 class driver_error : public std::runtime_error {
 public:
-    driver_error(error_class kind, const std::string& text, int native_code = 0, std::string sqlstate = {})
-        : std::runtime_error{text}, sqlstate_{std::move(sqlstate)}, native_code_{native_code}, kind_{kind} {}
+    driver_error(error_class kind, const std::string& text, int native_code = 0, std::string sqlstate = {}, condition met = condition::none)
+        : std::runtime_error{text}, sqlstate_{std::move(sqlstate)}, native_code_{native_code}, kind_{kind}, met_{met} {}
 
     [[nodiscard]] error_class kind() const noexcept { return kind_; }
+    /// Finer than `kind`, where a statement failed. A session that is gone, a race that was lost and the like have both.
+    [[nodiscard]] condition met() const noexcept { return met_; }
     [[nodiscard]] int native_code() const noexcept { return native_code_; }
     [[nodiscard]] const std::string& sqlstate() const noexcept { return sqlstate_; }
 
@@ -69,6 +118,7 @@ private:
     std::string sqlstate_;
     int native_code_;
     error_class kind_;
+    condition met_;
 };
 
 /// What a look at an idle connection showed, without a round trip.

@@ -43,6 +43,12 @@ public:
         return Core::of(*s_).driver().native_handle(s_->conn);
     }
 
+    /// The pool's driver, for what it does with a connection: `lease.driver().execute(*lease, "vacuum", by)`.
+    [[nodiscard]] typename Core::driver_type& driver() const noexcept {
+        assert(s_ != nullptr && "cenote: driver() of an empty lease");
+        return Core::of(*s_).driver();
+    }
+
     /// Gives the connection back now. Again, or on an empty lease: nothing.
     void give_back() noexcept {
         if (s_ != nullptr) detail::shell::give_back<Core>(*std::exchange(s_, nullptr));
