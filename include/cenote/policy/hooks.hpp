@@ -46,7 +46,8 @@ struct on_close {
     [[no_unique_address]] F f;
 };
 
-/// `f(const lease_info&)` once for a lease that is out longer than the leak policy allows, and again, `returned`, when it comes back.
+/// `f(const lease_info&)` once for a lease that is out longer than the leak policy allows, and again, `returned`, when it comes back
+/// (not if that is the very moment of the first).
 ///
 /// Errors   an exception is swallowed and counted.
 template <class F>

@@ -42,7 +42,7 @@ struct refreshed_event { const pool_stats& before; const pool_stats& after; dura
 ///            void on_detached()    void on_validation_failed()    void on_reset_failed()    void on_nested()
 ///            void on_leak(const lease_info&)             still out past the threshold
 ///            void on_severed(const lease_info&)          cut by `close_now`: its permit is free again
-///            void on_leak_returned(const lease_info&)    and back at last
+///            void on_leak_returned(const lease_info&)    and back at last; not told when it comes back at the very moment of the report
 /// Called   outside locks, on whatever thread the event happens on, several at once: a sink guards its own data.
 /// Errors   what a sink throws is swallowed and counted (`stats().swallowed`).
 /// With     a sink is moved into the pool when it is constructed: one with atomics or a mutex needs a move constructor. Give it a pointer or reference to what must outlive the pool; get at it with `pool.get<Sink>()`.
