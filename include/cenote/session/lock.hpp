@@ -437,6 +437,14 @@ struct locker {
         }
     }
 
+    template <class D>
+    static void check_options(const lock_options& o) {
+        o.check();
+        if constexpr (!can_interrupt<D>) {
+            if (o.on_overdue == on_overdue::close) bad_value("lock_options.on_overdue", std::string_view{"close"}, "needs a driver that can interrupt");
+        }
+    }
+
     template <any_pool P, lock_key K>
     [[nodiscard]] static held<P, K> take_or_tell(P& db, K key, const lock_options& o, const typename P::stop_token& stop, failure& why,
                                                  std::source_location at) noexcept {
@@ -444,10 +452,7 @@ struct locker {
         const time_point began = clock.now();
         held<P, K> out;
         try {
-            o.check();
-            if constexpr (!can_interrupt<typename P::driver_type>) {
-                if (o.on_overdue == on_overdue::close) bad_value("lock_options.on_overdue", std::string_view{"close"}, "needs a driver that can interrupt");
-            }
+            check_options<typename P::driver_type>(o);
             out = take(db, key, o, stop, why, at);
         } catch (const std::bad_alloc&) {
             why = {make_error_code(errc::out_of_memory), nullptr};
@@ -555,10 +560,11 @@ private:
 };
 
 template <class P, class K>
-consteval void check_lock() {
+consteval bool check_lock() {
     using driver_type = typename P::driver_type;
     static_assert(knows_lock<driver_type, K>, "cenote: this driver's database has no such lock: advisory_lock is PostgreSQL's, named_lock is MySQL's and MariaDB's, and SQLite has neither, see cenote/session/lock_key.hpp");
     static_assert(can_query<driver_type> || can_ask<driver_type>, "cenote: lock() needs a driver that can query, or ask; see cenote/session/statement.hpp and cenote/session/detail/lock_ask.hpp");
+    return knows_lock<driver_type, K> && (can_query<driver_type> || can_ask<driver_type>);
 }
 
 } // namespace detail
@@ -578,22 +584,28 @@ consteval void check_lock() {
 template <any_pool P, lock_key K>
 [[nodiscard]] held_lock<typename P::lease, K> lock(P& db, K key, const lock_options& o = {}, typename P::stop_token stop = {},
                                                    std::source_location at = std::source_location::current()) {
-    detail::check_lock<P, K>();
-    o.check();
-    failure why;
-    auto out = detail::locker::take_or_tell(db, std::move(key), o, stop, why, at);
-    if (!out) throw error{std::move(why)};
-    return out;
+    if constexpr (detail::check_lock<P, K>()) {
+        detail::locker::check_options<typename P::driver_type>(o);
+        failure why;
+        auto out = detail::locker::take_or_tell(db, std::move(key), o, stop, why, at);
+        if (!out) throw error{std::move(why)};
+        return out;
+    } else {
+        return {};
+    }
 }
 template <any_pool P, lock_key K>
 [[nodiscard]] held_lock<typename P::lease, K> lock(P& db, K key, const lock_options& o, typename P::stop_token stop, fail_to f,
                                                    std::source_location at = std::source_location::current()) noexcept {
-    detail::check_lock<P, K>();
-    f.clear();
-    failure why;
-    auto out = detail::locker::take_or_tell(db, std::move(key), o, stop, why, at);
-    if (!out) f.set(std::move(why));
-    return out;
+    if constexpr (detail::check_lock<P, K>()) {
+        f.clear();
+        failure why;
+        auto out = detail::locker::take_or_tell(db, std::move(key), o, stop, why, at);
+        if (!out) f.set(std::move(why));
+        return out;
+    } else {
+        return {};
+    }
 }
 template <any_pool P, lock_key K>
 [[nodiscard]] held_lock<typename P::lease, K> lock(P& db, K key, const lock_options& o, fail_to f,
