@@ -95,7 +95,7 @@ inline bool was_killed(const board& b, pid_t p) {
 template <class Driver, class Key>
 int compete(board& b, Driver d, const Key& key, unsigned seed) noexcept {
     try {
-        std::mt19937 dice{seed};
+        std::minstd_rand dice{seed};
         const pid_t me = ::getpid();
         cenote::pool db{std::move(d), cenote::bounded{.max = 2}, cenote::manual{}};
         while (!b.over) {
@@ -110,7 +110,7 @@ int compete(board& b, Driver d, const Key& key, unsigned seed) noexcept {
             const pid_t before = b.holder.exchange(me);
             if (before != 0 && !was_killed(b, before)) ++b.crimes;
             ++b.rounds;
-            std::this_thread::sleep_for(std::chrono::microseconds{dice() % 3000});
+            std::this_thread::sleep_for(std::chrono::microseconds{static_cast<int>(dice() % 3000)});
             if (dice() % 4 == 0 && !held.check(10s, why)) ++b.failures;
             if (!held.owns()) ++b.failures;
             pid_t own = me;
@@ -127,10 +127,10 @@ int compete(board& b, Driver d, const Key& key, unsigned seed) noexcept {
 template <class Driver, class Key>
 void fight(const Driver& d, const Key& key, unsigned rounds, unsigned seed, const std::function<bool(std::uint64_t session)>& lives, const std::function<bool()>& is_free) {
     shared_board b;
-    std::mt19937 dice{seed};
+    std::minstd_rand dice{seed};
     std::vector<pid_t> processes;
     const auto start = [&] {
-        const unsigned own = dice();
+        const auto own = static_cast<unsigned>(dice());
         const pid_t child = ::fork();
         if (child == 0) ::_exit(compete(*b, d, key, own));
         processes.push_back(child);
@@ -139,9 +139,9 @@ void fight(const Driver& d, const Key& key, unsigned rounds, unsigned seed, cons
     unsigned killed = 0;
     const auto by = cenote::deadline::in(120s);
     while ((b->rounds < rounds || killed < rounds / 4) && !by.expired()) {
-        std::this_thread::sleep_for(std::chrono::milliseconds{1 + dice() % 8});
+        std::this_thread::sleep_for(std::chrono::milliseconds{1 + static_cast<int>(dice() % 8)});
         const pid_t victim = b->holder.load();
-        if (victim == 0) continue;
+        if (std::find(processes.begin(), processes.end(), victim) == processes.end()) continue; // nobody, or one that is dead
         b->condemned = victim; // it may have released meanwhile, and is killed somewhere else
         ::kill(victim, SIGKILL);
         int status = 0;
