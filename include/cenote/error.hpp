@@ -57,7 +57,7 @@ public:
         case errc::out_of_memory: return "out of memory";
         case errc::lock_timeout: return "lock timeout: somebody else holds it";
         case errc::lock_lost: return "lock lost: its session holds it no longer";
-        case errc::lock_failed: return "lock failed: no answer to rely on";
+        case errc::lock_failed: return "lock failed: an error, or no answer";
         }
         return "unknown cenote error";
     }

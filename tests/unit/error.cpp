@@ -78,7 +78,7 @@ TEST_CASE("the messages say which step failed") {
         {errc::out_of_memory, "out of memory"},
         {errc::lock_timeout, "lock timeout: somebody else holds it"},
         {errc::lock_lost, "lock lost: its session holds it no longer"},
-        {errc::lock_failed, "lock failed: no answer to rely on"},
+        {errc::lock_failed, "lock failed: an error, or no answer"},
     };
     for (const auto& [code, text] : texts) CHECK(make_error_code(code).message() == text);
     CHECK(std::size(texts) == std::size(all_codes));

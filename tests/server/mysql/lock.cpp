@@ -43,8 +43,8 @@ TEST_CASE("Named locks exclude each other as the server says") {
     longest.check();
 }
 
-TEST_CASE("A named lock that the server answers with NULL has failed") {
-    // 64 characters, but more bytes than MariaDB takes; where they are not too many, it is simply taken.
+TEST_CASE("A named lock that the server does not take has failed") {
+    // 64 characters, but more bytes than MariaDB takes; a server that does take them gives it.
     std::string name;
     for (int i = 0; i < 64; ++i) name += "\xf0\x9f\x94\x92";
     cenote::pool db{mysql{by_socket()}, cenote::bounded{.max = 4}};
