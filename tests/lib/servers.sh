@@ -262,7 +262,7 @@ servers_start_mysql() {
     for _ in 1 2 3; do # somebody may take the port in between: then another
         port=$(servers_port) || return
         command=("$server" --no-defaults --datadir="$folder/data" --socket="$folder/socket" --pid-file="$folder/pid"
-            --bind-address=127.0.0.1 --port="$port" --ssl-ca="$servers_folder/ca.crt" --ssl-cert="$folder/server.crt"
+            --tmpdir="$folder" --bind-address=127.0.0.1 --port="$port" --ssl-ca="$servers_folder/ca.crt" --ssl-cert="$folder/server.crt"
             --ssl-key="$folder/server.key" --innodb-flush-log-at-trx-commit=0 --innodb-doublewrite=OFF --innodb-buffer-pool-size=32M
             --performance-schema=OFF --skip-name-resolve --max-connections=200)
         as_server mysql "$log" "${command[@]}"
