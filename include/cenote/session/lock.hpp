@@ -204,39 +204,22 @@ public:
             return false;
         }
         warn_if_overdue();
-        session_state now = session_state::idle;
-        driver_type& d = s_->lease.driver();
-        if constexpr (can_tell_state<driver_type>) now = d.state(*s_->lease);
-        if (now == session_state::unknown) cut(d); // a statement that was given up may still run there
-        if (now == session_state::busy && !(s_->watch && s_->watch->fired())) {
-            f.set(detail::lock_failure(errc::lock_failed, held_for(), s_->key, "its connection is in the middle of a statement"));
-            return false;
-        }
-        error_class kind = error_class::other;
-        try {
-            std::string words;
-            try {
-                const deadline by = deadline::in(t);
-                if constexpr (can_ping<driver_type>) {
-                    if (now == session_state::failed_transaction) {
-                        d.ping(*s_->lease, by);
-                        return true;
-                    }
-                }
-                const auto answer = detail::ask_number(d, *s_->lease, s_->key.ask(s_->session), by);
-                if (answer == 1) return true;
-                words = detail::refusal(answer);
-            } catch (const std::exception& e) {
-                kind = classify(d, e);
-                words = detail::words_of(e);
+        bool gone = s_->watch && s_->watch->fired();
+        if (gone) (void)was_cut();
+        if (!gone) {
+            session_state now = session_state::idle;
+            if constexpr (can_tell_state<driver_type>) now = s_->lease.driver().state(*s_->lease);
+            if (now == session_state::busy) {
+                f.set(detail::lock_failure(errc::lock_failed, held_for(), s_->key, "its connection is in the middle of a statement"));
+                return false;
             }
-            if (!was_cut()) (void)lose(errc::lock_lost, kind, words, false);
-        } catch (...) { // no memory for the words, or a driver that throws something else
-            if (*this) (void)lose(errc::lock_lost, kind, {}, false);
+            gone = !is_still_held(now, deadline::in(t));
         }
-        f.set(std::move(s_->why));
-        s_.reset();
-        return false;
+        if (gone) {
+            f.set(std::move(s_->why));
+            s_.reset();
+        }
+        return !gone;
     }
 
     /// Gives it back, and the lease. True: it was held until now. False: there was nothing to give back, as after the first time.
@@ -322,6 +305,32 @@ private:
     bool was_cut() noexcept {
         if (!s_->watch || !s_->watch->stop()) return false;
         return !lose(errc::lock_lost, error_class::cancelled, "it was held for longer than max_hold, and its session was ended", false);
+    }
+
+    bool is_still_held(session_state now, deadline by) noexcept {
+        error_class kind = error_class::other;
+        try {
+            std::string words;
+            driver_type& d = s_->lease.driver();
+            if (now == session_state::unknown) cut(d); // a statement that was given up may still run there
+            try {
+                if constexpr (can_ping<driver_type>) {
+                    if (now == session_state::failed_transaction) {
+                        d.ping(*s_->lease, by);
+                        return true;
+                    }
+                }
+                const auto answer = detail::ask_number(d, *s_->lease, s_->key.ask(s_->session), by);
+                if (answer == 1) return true;
+                words = detail::refusal(answer);
+            } catch (const std::exception& e) {
+                kind = classify(d, e);
+                words = detail::words_of(e);
+            }
+            return !was_cut() && lose(errc::lock_lost, kind, words, false);
+        } catch (...) { // no memory for the words, or a driver that throws something else
+            return !was_cut() && lose(errc::lock_lost, kind, {}, false);
+        }
     }
 
     /// Releases at the server and gives the lease back. False: `why` says what happened instead.

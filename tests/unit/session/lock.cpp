@@ -2,6 +2,7 @@
 #include <cenote/session/lock.hpp>
 
 #include <unit/pool/support.hpp>
+#include <unit/shell/allocations.hpp>
 
 #include <catch2/generators/catch_generators.hpp>
 
@@ -170,7 +171,9 @@ TEST_CASE("A lock is taken and released on one session, which goes back to its p
     f.time.clock.advance(3s);
     CHECK(held.held_for() == 3s);
 
+    f.s.on(site::execute, [](const testing::call& c) { CHECK(c.by.remaining() <= 5s); });
     CHECK(held.release());
+    f.s.on(site::execute, {});
     CHECK(f.there.holders.empty());
     CHECK(f.there.said == std::vector<std::string>{"take x 1", "ask x 1", "release x 1"});
     CHECK(f.heard.taken() == changes{lock_change::released});
@@ -455,11 +458,6 @@ TEST_CASE("… or its session is ended in time") {
     guard held = lock(*f.db, word{"x"}, f.options({.max_hold = 1min, .on_overdue = on_overdue::close}));
     (void)f.heard.taken();
     CHECK(held.owns());
-    SECTION("in time") {
-        CHECK(held.release());
-        CHECK(f.s.calls(site::sever) == 0);
-        return;
-    }
     f.time.clock.advance(1min);
     REQUIRE(eventually([&] { return f.heard.figures.count(lock_change::overdue) == 1; }));
     CHECK(f.s.calls(site::sever) == 1);
@@ -477,6 +475,17 @@ TEST_CASE("… or its session is ended in time") {
     CHECK(f.there.said == std::vector<std::string>{"take x 1"});
 }
 
+TEST_CASE("A watchdog goes with its lock") {
+    fixture f;
+    f.time.standing = true;
+    guard held = lock(*f.db, word{"x"}, f.options({.max_hold = 1min, .on_overdue = on_overdue::close}));
+    f.time.clock.advance(1min - 1ns);
+    CHECK(held.release());
+    f.time.clock.advance(1h);
+    CHECK(f.s.calls(site::sever) == 0);
+    CHECK(f.heard.taken() == changes{lock_change::acquired, lock_change::released});
+}
+
 TEST_CASE("A watchdog that cannot be had leaves nothing held") {
     fixture f;
     f.s.next(site::interrupter, outcome::ok()).next(site::interrupter, outcome::throw_std("no descriptor is left")); // the first one is the pool's
@@ -486,6 +495,33 @@ TEST_CASE("A watchdog that cannot be had leaves nothing held") {
     CHECK(f.there.holders.empty());
     CHECK(f.db->stats().used == 0);
     CHECK(f.heard.taken() == changes{lock_change::failed});
+}
+
+TEST_CASE("Whichever allocation fails, nothing is held afterwards") {
+    const auto how = GENERATE(on_overdue::warn, on_overdue::close);
+    const bool from_then_on = GENERATE(false, true);
+    std::size_t n = 1;
+    for (bool failed = true; failed; ++n) {
+        REQUIRE(n < 1000);
+        fixture f;
+        f.time.standing = true; // for the watchdog; nobody waits otherwise
+        f.s.on(site::close, [&](const testing::call& c) { std::erase_if(f.there.holders, [&](const auto& h) { return h.second == c.connection; }); });
+        (void)lock(*f.db, word{"x"}, f.options()).release();
+        const lock_options o = f.options({.wait = 0s, .on_overdue = how});
+        failure why;
+        {
+            const alloc_test::fail_at guard{n, from_then_on};
+            auto held = lock(*f.db, word{"x"}, o, why);
+            if (held && n % 2 == 0) (void)held.check(1s, why);
+            if (n % 3 != 0) (void)held.release(why);
+            held = {};
+            failed = guard.failed();
+        }
+        CHECK(f.there.holders.empty());
+        CHECK(f.db->stats().used == 0);
+        CHECK((failed || !why));
+    }
+    CHECK(n > 5);
 }
 
 TEST_CASE("Options out of their range name field and rule") {
