@@ -524,6 +524,56 @@ TEST_CASE("Whichever allocation fails, nothing is held afterwards") {
     CHECK(n > 5);
 }
 
+namespace {
+
+/// A driver that can query: one row with one value for each statement, taken from the front.
+struct querying {
+    struct connection {
+        bool busy = false;
+    };
+    struct rows {
+        connection* c;
+        std::optional<value_view> left;
+        value_view now{};
+        [[nodiscard]] static std::size_t columns() noexcept { return 1; }
+        [[nodiscard]] static std::string_view name(std::size_t) noexcept { return "answer"; }
+        bool next(deadline) {
+            c->busy = left.has_value();
+            if (left) now = *std::exchange(left, std::nullopt);
+            return c->busy;
+        }
+        [[nodiscard]] value_view at(std::size_t) const { return now; }
+        [[nodiscard]] static std::uint64_t affected() noexcept { return 1; }
+    };
+    connection open(deadline) { return {}; }
+    void close(connection&) noexcept {}
+    rows query(connection& c, const statement&, deadline) {
+        c.busy = true;
+        return {&c, answer};
+    }
+    std::optional<value_view> answer{};
+};
+static_assert(can_query<querying>);
+
+} // namespace
+
+TEST_CASE("A driver that can query is asked that way, and its rows are read to their end") {
+    querying d;
+    querying::connection c;
+    const auto ask = [&](std::optional<value_view> answer) {
+        d.answer = answer;
+        const auto said = cenote::detail::ask_number(d, c, "select", deadline::in(1s));
+        CHECK_FALSE(c.busy);
+        return said;
+    };
+    CHECK(ask(value_view{-7}) == -7);
+    CHECK(ask(value_view{7U}) == 7);
+    CHECK(ask(value_view{"4711"}) == 4711);
+    for (const char* bad : {"", "1 ", "x", "1.5", "99999999999999999999"}) CHECK_FALSE(ask(value_view{bad}));
+    CHECK_FALSE(ask(value_view{nullptr}));
+    CHECK_FALSE(ask(std::nullopt));
+}
+
 TEST_CASE("Options out of their range name field and rule") {
     fixture f;
     const auto said = [&](const lock_options& o) -> std::string {
