@@ -1,5 +1,5 @@
 // sentence: cenote: lock() needs a driver that can query, or ask; see cenote/session/statement.hpp and cenote/session/detail/lock_ask.hpp
-// lines: 30
+// lines: 36
 #include <cenote/session/lock.hpp>
 
 #include <optional>

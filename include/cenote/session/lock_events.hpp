@@ -151,7 +151,8 @@ public:
             line(age + "_count", type, "", std::to_string(below));
         });
         total(name("connection_leak_detected_total"), "Locks held for longer than max_hold.", lock_change::overdue);
-        total(name("connection_close_error_total"), "Locks whose release failed, so that their connection was closed.", lock_change::close_error);
+        total(name("connection_close_error_total"), "Locks whose release failed, so that their connection was closed.",
+              lock_change::close_error);
         total(name("acquired_total"), "Locks taken.", lock_change::acquired);
         total(name("timed_out_total"), "Locks that somebody else held until the time was up.", lock_change::timed_out);
         total(name("failed_total"), "Locks that could not be asked for.", lock_change::failed);

@@ -30,7 +30,8 @@ class lock_watch {
 public:
     using token = typename interrupter_of<D>::type;
 
-    lock_watch(D& d, token& t, time_point at, duration allowed, const lock_clock& clock, lock_sink_ref sink, const char* type, std::string key)
+    lock_watch(D& d, token& t, time_point at, duration allowed, const lock_clock& clock, lock_sink_ref sink, const char* type,
+               std::string key)
         : driver_{d}, token_{t}, allowed_{allowed}, clock_{clock}, sink_{sink}, type_{type}, key_{std::move(key)},
           thread_{[this, at](const std::stop_token& stop) { run(at, stop); }} {}
     lock_watch(const lock_watch&) = delete;
