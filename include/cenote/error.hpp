@@ -35,6 +35,9 @@ enum class errc {
     nested_acquire,      ///< this thread holds a lease of this pool already
     out_of_memory,       ///< an allocation failed
     pool_forked,         ///< the pool was made before this process was forked (`fork_aware`)
+    lock_timeout,        ///< somebody else held the lock in the database until the time was up
+    lock_lost,           ///< the session that held the lock in the database has ended, or holds it no longer
+    lock_failed,         ///< the database could not be asked for the lock, or answered with an error
 };
 
 namespace detail {
@@ -57,6 +60,9 @@ public:
         case errc::nested_acquire: return "nested acquire: this thread already holds a lease of this pool";
         case errc::out_of_memory: return "out of memory";
         case errc::pool_forked: return "pool made before a fork: make a new pool in this process";
+        case errc::lock_timeout: return "lock timeout: somebody else holds it";
+        case errc::lock_lost: return "lock lost: its session holds it no longer";
+        case errc::lock_failed: return "lock failed: an error, or no answer";
         }
         return "unknown cenote error";
     }
@@ -64,7 +70,8 @@ public:
         switch (static_cast<errc>(code)) {
         case errc::acquire_timeout:
         case errc::connect_timeout:
-        case errc::validation_failed: return std::errc::timed_out;
+        case errc::validation_failed:
+        case errc::lock_timeout: return std::errc::timed_out;
         case errc::exhausted:
         case errc::queue_full: return std::errc::resource_unavailable_try_again;
         case errc::cancelled: return std::errc::operation_canceled;
@@ -141,13 +148,13 @@ struct lease_info {
     }
 };
 
-/// What the pool looked like when an operation failed.
+/// What the pool looked like when an operation failed. `max` is 0 where the pool was not asked: a lock that was lost later.
 struct evidence {
     std::string pool{}; ///< its name, if `named`
     unsigned max = 0, used = 0, idle = 0, opening = 0, resetting = 0, closing = 0, waiting = 0;
     duration waited{};                  ///< how long this acquire tried
     std::vector<lease_info> holders{};  ///< the oldest leases first, at most five; only with `leak_threshold`
-    std::string detail{};               ///< what a hook threw, for errc::hook_failed
+    std::string detail{};               ///< what a hook threw, for errc::hook_failed; which lock, and what the database said, for lock_…
     connect_error last_connect_error{}; ///< empty text if none failed since the last success
 };
 
@@ -166,18 +173,21 @@ struct failure {
         std::string out = code.message();
         if (!seen) return out;
         const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(seen->waited).count();
-        out.append(" after ").append(std::to_string(ms)).append("ms (");
-        if (!seen->pool.empty()) {
-            detail::append_words(out.append("pool "), seen->pool);
-            out.append(": ");
+        out.append(" after ").append(std::to_string(ms)).append("ms");
+        if (seen->max != 0) {
+            out.append(" (");
+            if (!seen->pool.empty()) {
+                detail::append_words(out.append("pool "), seen->pool);
+                out.append(": ");
+            }
+            out.append("max ").append(std::to_string(seen->max));
+            out.append(", used ").append(std::to_string(seen->used));
+            out.append(", idle ").append(std::to_string(seen->idle));
+            out.append(", opening ").append(std::to_string(seen->opening));
+            if (seen->resetting != 0) out.append(", resetting ").append(std::to_string(seen->resetting));
+            if (seen->closing != 0) out.append(", closing ").append(std::to_string(seen->closing));
+            out.append(", waiting ").append(std::to_string(seen->waiting)).append(")");
         }
-        out.append("max ").append(std::to_string(seen->max));
-        out.append(", used ").append(std::to_string(seen->used));
-        out.append(", idle ").append(std::to_string(seen->idle));
-        out.append(", opening ").append(std::to_string(seen->opening));
-        if (seen->resetting != 0) out.append(", resetting ").append(std::to_string(seen->resetting));
-        if (seen->closing != 0) out.append(", closing ").append(std::to_string(seen->closing));
-        out.append(", waiting ").append(std::to_string(seen->waiting)).append(")");
         if (!seen->detail.empty()) detail::append_words(out.append("; "), seen->detail);
         if (!seen->last_connect_error.text.empty()) {
             detail::append_words(out.append("; last connect error: "), seen->last_connect_error.text);

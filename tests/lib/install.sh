@@ -35,6 +35,7 @@ has_header() { # has_header <header>: asked of the compiler, which knows where t
     "$(first_compiler 12 "${gcc_names[@]}")" -x c++ -E -include "$1" /dev/null >/dev/null 2>&1
 }
 has_boost() { has_header boost/hana/tuple.hpp; }
+has_pgbouncer() { PATH=$PATH:/usr/sbin have pgbouncer; }
 has_sqlite() { has_header sqlite3.h; }
 has_sanitizers() { # clang's are a package of their own
     "$(first_compiler 19 "${clang_names[@]}")" -x c++ -fsanitize=thread -o /dev/null - <<<'int main() {}' >/dev/null 2>&1
@@ -80,6 +81,7 @@ need_postgres() {
     need "PostgreSQL's server" has_postgres_server postgresql
     need "openssl" has_openssl openssl
 }
+need_pgbouncer() { need "PgBouncer" has_pgbouncer pgbouncer; } # for tests of what a pooler in between does
 need_mysql() {
     need "pkg-config" has_pkg_config pkg-config pkgconf
     need "MariaDB's client library with its header" has_mysql_client libmariadb-dev

@@ -201,7 +201,39 @@ END
     export CENOTE_PG_TLS="host=127.0.0.1 port=$port $who password=$password sslmode=verify-ca sslrootcert=$servers_folder/ca.crt"
     export CENOTE_PG_STANDBY="host=127.0.0.1 port=$standby $who password=$password sslmode=disable"
     servers_write_start "$folder/start" postgres "$log" "$bin/postgres" -D "$primary" || return
+    servers_start_pgbouncer "$port" || return
     export CENOTE_PG_START=$folder/start CENOTE_PG_ADMIN=$admin CENOTE_PG_PASSWORD=$password CENOTE_PG_PORT=$port CENOTE_PG_BIN=$bin CENOTE_PG_DATA=$primary
+}
+
+# A pooler in between, where there is one here (it leaves QUIT as it finds it, which a shell has ignored): the database cenote_shared in its transaction mode, cenote_whole in session mode.
+servers_start_pgbouncer() { # servers_start_pgbouncer <PostgreSQL's port>
+    local folder=$servers_folder/postgres program port pid
+    program=$(PATH=$PATH:/usr/sbin command -v pgbouncer) || return 0
+    for _ in 1 2 3; do
+        port=$(servers_port) || return
+        cat >"$folder/pgbouncer.ini" <<END
+[databases]
+cenote_shared = host=$folder port=$1 dbname=cenote user=cenote pool_mode=transaction
+cenote_whole = host=$folder port=$1 dbname=cenote user=cenote pool_mode=session
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = $port
+unix_socket_dir =
+auth_type = trust
+auth_file = $folder/pgbouncer.users
+logfile = $folder/pgbouncer.log
+END
+        echo '"cenote" ""' >"$folder/pgbouncer.users"
+        if ((EUID == 0)); then chown "$(servers_owner postgres):" "$folder"/pgbouncer.*; fi
+        as_server postgres "$folder/log" env --default-signal=QUIT "$program" -q "$folder/pgbouncer.ini"
+        pid=${servers_pids[-1]}
+        disown "$pid" # or the shell tells of its end
+        if servers_await "$pid" "$bin/psql" -X -d "host=127.0.0.1 port=$port user=cenote dbname=cenote_whole" -c 'select 1'; then
+            export CENOTE_PG_BOUNCER="host=127.0.0.1 port=$port user=cenote sslmode=disable"
+            return 0
+        fi
+    done
+    servers_failed "PgBouncer did not start" "$folder/log"
 }
 
 # Sets postmaster_port and postmaster_pid. Somebody may take the port in between: then another.
@@ -230,7 +262,7 @@ servers_start_mysql() {
     for _ in 1 2 3; do # somebody may take the port in between: then another
         port=$(servers_port) || return
         command=("$server" --no-defaults --datadir="$folder/data" --socket="$folder/socket" --pid-file="$folder/pid"
-            --bind-address=127.0.0.1 --port="$port" --ssl-ca="$servers_folder/ca.crt" --ssl-cert="$folder/server.crt"
+            --tmpdir="$folder" --bind-address=127.0.0.1 --port="$port" --ssl-ca="$servers_folder/ca.crt" --ssl-cert="$folder/server.crt"
             --ssl-key="$folder/server.key" --innodb-flush-log-at-trx-commit=0 --innodb-doublewrite=OFF --innodb-buffer-pool-size=32M
             --performance-schema=OFF --skip-name-resolve --max-connections=200)
         as_server mysql "$log" "${command[@]}"

@@ -22,7 +22,7 @@ namespace {
 
 constexpr errc all_codes[]{errc::acquire_timeout, errc::exhausted, errc::queue_full, errc::cancelled, errc::pool_closed, errc::pool_suspended,
                            errc::connect_failed, errc::connect_timeout, errc::breaker_open, errc::validation_failed, errc::hook_failed, errc::nested_acquire,
-                           errc::out_of_memory, errc::pool_forked};
+                           errc::out_of_memory, errc::pool_forked, errc::lock_timeout, errc::lock_lost, errc::lock_failed};
 
 static_assert(std::is_error_code_enum_v<errc>);
 static_assert(std::is_base_of_v<std::system_error, cenote::error>);
@@ -77,6 +77,9 @@ TEST_CASE("the messages say which step failed") {
         {errc::nested_acquire, "nested acquire: this thread already holds a lease of this pool"},
         {errc::out_of_memory, "out of memory"},
         {errc::pool_forked, "pool made before a fork: make a new pool in this process"},
+        {errc::lock_timeout, "lock timeout: somebody else holds it"},
+        {errc::lock_lost, "lock lost: its session holds it no longer"},
+        {errc::lock_failed, "lock failed: an error, or no answer"},
     };
     for (const auto& [code, text] : texts) CHECK(make_error_code(code).message() == text);
     CHECK(std::size(texts) == std::size(all_codes));
@@ -87,6 +90,7 @@ TEST_CASE("codes compare equal to the standard condition they are a case of, and
         {errc::acquire_timeout, std::errc::timed_out},
         {errc::connect_timeout, std::errc::timed_out},
         {errc::validation_failed, std::errc::timed_out},
+        {errc::lock_timeout, std::errc::timed_out},
         {errc::exhausted, std::errc::resource_unavailable_try_again},
         {errc::queue_full, std::errc::resource_unavailable_try_again},
         {errc::cancelled, std::errc::operation_canceled},

@@ -14,9 +14,11 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -185,6 +187,12 @@ public:
     /// Errors   driver_error. Of a failure in the middle of rows libmysqlclient tells nothing but 2014, and the connection is lost as well.
     void execute(connection& c, std::string_view sql, deadline by);
 
+    /// The first value that a statement answers, as text; nothing for NULL, an empty text, and where there is no row.
+    [[nodiscard]] std::optional<std::string> ask(connection& c, std::string_view sql, deadline by);
+
+    /// The number that the login gave the session: CONNECTION_ID() says another where a proxy is in between.
+    [[nodiscard]] static std::uint64_t session_number(connection& c) noexcept { return c.id_; }
+
     /// What another thread needs to interfere with a connection in use.
     [[nodiscard]] token interrupter(connection& c);
 
@@ -269,6 +277,13 @@ inline void mysql::reset_finish(connection& c, deadline by) { c.finish_begun(*ta
 inline void mysql::execute(connection& c, std::string_view sql, deadline by) {
     (void)c.ready(*target_, "statement failed on");
     c.run(*target_, sql, "statement failed on", by);
+}
+
+inline std::optional<std::string> mysql::ask(connection& c, std::string_view sql, deadline by) {
+    std::string first;
+    (void)c.ready(*target_, "statement failed on");
+    c.run(*target_, sql, "statement failed on", by, &first);
+    return first.empty() ? std::nullopt : std::optional{std::move(first)};
 }
 
 inline MYSQL* mysql::native_handle(connection& c) noexcept {

@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <initializer_list>
@@ -172,6 +173,12 @@ public:
     /// Errors   driver_error, std::invalid_argument for a value with a zero byte.
     result execute(connection& c, std::string_view sql, std::span<const parameter> values, deadline by);
     result execute(connection& c, std::string_view sql, std::initializer_list<parameter> values, deadline by);
+
+    /// The first value that a statement answers, as text; nothing for NULL and where there is no row.
+    [[nodiscard]] std::optional<std::string> ask(connection& c, std::string_view sql, deadline by);
+
+    /// The number that the login gave the session: pg_backend_pid() says another where a pooler is in between.
+    [[nodiscard]] static std::uint64_t session_number(connection& c) noexcept;
 
     /// What the server reported with its last answer: `standby` in recovery, or where transactions are read only by default. Servers
     /// before 14 do not report it and are asked.
@@ -533,6 +540,15 @@ inline postgres::result postgres::execute(connection& c, std::string_view sql, s
     return result{drivers::pg::round_trip(s, doing, by, [&](PGconn* h) {
         return PQsendQueryParams(h, statement.c_str(), static_cast<int>(pointers.size()), nullptr, pointers.data(), nullptr, nullptr, 0);
     })};
+}
+
+inline std::optional<std::string> postgres::ask(connection& c, std::string_view sql, deadline by) {
+    const result said = execute(c, sql, {}, by);
+    const parameter first = said.rows() != 0 && said.columns() != 0 ? said.at(0, 0) : parameter{};
+    return first ? std::optional<std::string>{*first} : std::nullopt;
+}
+inline std::uint64_t postgres::session_number(connection& c) noexcept {
+    return c.handle() != nullptr ? static_cast<std::uint64_t>(PQbackendPID(c.handle())) : 0;
 }
 
 inline std::string postgres::terminated(std::string_view text) {
