@@ -63,7 +63,10 @@ public:
             // Under the lock of the tokens: its holder drops what is there before the slot can have another connection.
             const std::scoped_lock lock{c_.token_mutex()};
             mine = static_cast<custody&>(s).cut(seen);
-            if (mine) token.swap(s.token);
+            if (mine) {
+                s.forks.token_goes();
+                token.swap(s.token);
+            }
         }
         if (!mine) {
             c_.spare();
