@@ -31,6 +31,7 @@ enum class errc {
     hook_failed,         ///< an on_connect or on_acquire hook threw (noexcept forms only; the throwing ones let it through)
     nested_acquire,      ///< this thread holds a lease of this pool already
     out_of_memory,       ///< an allocation failed
+    outcome_unknown,     ///< a commit's answer did not come: neither that it was committed nor that it was not is known
 };
 
 namespace detail {
@@ -52,6 +53,7 @@ public:
         case errc::hook_failed: return "hook failed";
         case errc::nested_acquire: return "nested acquire: this thread already holds a lease of this pool";
         case errc::out_of_memory: return "out of memory";
+        case errc::outcome_unknown: return "outcome unknown: the answer to the commit did not come; it may have been committed, or rolled back";
         }
         return "unknown cenote error";
     }
@@ -111,7 +113,7 @@ struct evidence {
     unsigned max = 0, used = 0, idle = 0, opening = 0, resetting = 0, closing = 0, waiting = 0;
     duration waited{};                  ///< how long this acquire tried
     std::vector<lease_info> holders{};  ///< the oldest leases first, at most five; only with `leak_threshold`
-    std::string detail{};               ///< what a hook threw, for errc::hook_failed
+    std::string detail{};               ///< what a hook threw, for errc::hook_failed; what the driver said, for errc::outcome_unknown
     connect_error last_connect_error{}; ///< empty text if none failed since the last success
 };
 
@@ -128,6 +130,7 @@ struct failure {
     [[nodiscard]] std::string text() const {
         std::string out = code.message();
         if (!seen) return out;
+        if (code == make_error_code(errc::outcome_unknown)) return seen->detail.empty() ? out : out + ": " + seen->detail; // no matter of the pool's
         const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(seen->waited).count();
         out.append(" after ").append(std::to_string(ms)).append("ms (");
         if (!seen->pool.empty()) out.append("pool ").append(seen->pool).append(": ");

@@ -1,0 +1,245 @@
+// Distributed under the Boost Software License, Version 1.0. See LICENSE.
+#pragma once
+
+#include <cenote/clock.hpp>
+#include <cenote/driver.hpp>
+#include <cenote/lease.hpp>
+#include <cenote/session/statement.hpp>
+#include <cenote/session/value.hpp>
+
+#include <chrono>
+#include <concepts>
+#include <exception>
+#include <optional>
+#include <stdexcept>
+#include <utility>
+
+namespace cenote {
+
+/// What a session does with all of its statements.
+struct session_options {
+    /// How long one may take, from the call to its last row. `within` and `until` say it for one.
+    ///
+    /// Default  zero: as long as it takes.
+    /// Range    not negative: std::invalid_argument.
+    duration statement_timeout{};
+
+    /// Whether statements may be kept prepared on their connection for the next time: how many are, a driver's `statement_cache` says.
+    ///
+    /// Default  true. False for those that will not come again.
+    bool keep_statements = true;
+};
+
+namespace detail {
+
+/// The lease that a session owns, and then its transaction: through here goes every call to the driver, and here it is judged.
+///
+/// With     an error that says that the connection is gone, or after which the driver does not know its state, ends the lease.
+template <class Core>
+class channel {
+public:
+    using driver_type = typename Core::driver_type;
+    using connection_type = typename Core::connection_type;
+
+    channel(lease<Core>&& l, const session_options& o) noexcept : held{std::move(l)}, options{o} {}
+    channel(channel&&) noexcept = default;
+    channel& operator=(channel&&) noexcept = default;
+
+    [[nodiscard]] driver_type& driver() const noexcept { return held.driver(); }
+    [[nodiscard]] connection_type& connection() const noexcept { return *held; }
+
+    [[nodiscard]] deadline by() const noexcept {
+        return options.statement_timeout == duration::zero() ? deadline::never() : deadline::in(options.statement_timeout);
+    }
+
+    /// Whether a call may be made now; throws otherwise.
+    void need() const {
+        if (held && !reading && !doomed) [[likely]] return;
+        if (lost) throw driver_error{error_class::disconnected, "cenote: the session has lost its connection before", 0, {}, condition::disconnected};
+        if (!held) throw std::logic_error{"cenote: use of a session that was moved from or given back, or of a transaction that has ended"};
+        if (reading) throw std::logic_error{"cenote: the session is reading rows for a callback; nothing else can be asked of it before that returns"};
+        throw driver_error{doom_kind, "cenote: the transaction was rolled back before, by the database or because rows could not be read to their end; nothing more can run in it", 0, {}, doom_met};
+    }
+
+    /// One call of the driver. This is where a stop token would be heeded: everything that waits for the server is inside of `f`.
+    template <class F>
+    decltype(auto) call(F&& f) {
+        try {
+            return f(driver(), connection());
+        } catch (const std::exception& e) {
+            judge(e);
+            throw;
+        } catch (...) {
+            doubt(error_class::other, condition::none);
+            throw;
+        }
+    }
+
+    /// Begins a statement. One whose plan has become stale did not run: outside a transaction it is prepared anew, once.
+    [[nodiscard]] auto start(const statement& s, deadline until) {
+        const auto query = [&](driver_type& d, connection_type& c) { return d.query(c, s, until); };
+        if constexpr (can_forget_statements<driver_type>) {
+            if (s.keep && !in_transaction) {
+                try {
+                    return driver().query(connection(), s, until);
+                } catch (const std::exception& e) {
+                    if (classify(driver(), e) != error_class::stale_plan || state() != session_state::idle) {
+                        judge(e);
+                        throw;
+                    }
+                }
+                driver().forget_statements(connection());
+            }
+        }
+        return call(query);
+    }
+
+    /// What an error of the driver means for the lease. Called in its handler.
+    void judge(const std::exception& e) noexcept {
+        const error_class kind = classify(driver(), e);
+        const auto* const own = dynamic_cast<const driver_error*>(&e);
+        if (kind == error_class::disconnected || (Core::cfg::role::checks && kind == error_class::wrong_role)) discard(kind);
+        else doubt(kind, own != nullptr ? own->met() : condition::none);
+    }
+    void discard(error_class because) noexcept {
+        if (!held) return;
+        held.discard(because);
+        lost = true;
+    }
+
+    /// Nothing of the transaction may be left, though it is still being used.
+    void give_up() noexcept {
+        if (!held || doomed) return;
+        doom(error_class::other, condition::none);
+        roll_back();
+        in_transaction = true;
+    }
+
+    /// Rolls back whatever is open, in its own time. False: that was not possible, and the connection is gone.
+    bool roll_back() noexcept {
+        in_transaction = false;
+        if (!held) return true;
+        try {
+            driver().rollback(connection(), deadline::in(clean_up_limit));
+            return true;
+        } catch (...) {
+            discard(error_class::other);
+            return false;
+        }
+    }
+
+    /// After rows that were not read to their end, and are gone now: the connection is made free again.
+    void settle() noexcept {
+        if (!held) return;
+        if constexpr (can_tell_state<driver_type>) {
+            const session_state is = state();
+            if (is != session_state::busy && is != session_state::unknown) return;
+        }
+        if constexpr (can_rollback<driver_type>) {
+            if (in_transaction) give_up();
+            else roll_back();
+        } else {
+            discard(error_class::other);
+        }
+    }
+
+    [[nodiscard]] session_state state() const noexcept {
+        if constexpr (can_tell_state<driver_type>) return driver().state(connection());
+        else return session_state::unknown;
+    }
+
+    lease<Core> held;
+    session_options options;
+    bool in_transaction = false;
+    bool reading = false; ///< a callback is being given rows
+    bool lost = false;    ///< the lease ended because of an error
+    bool doomed = false;  ///< the transaction is no longer there
+    error_class doom_kind = error_class::other;
+    condition doom_met = condition::none;
+
+    /// How long a rollback of the library's own may take; then the connection is closed instead.
+    static constexpr duration clean_up_limit = std::chrono::seconds{5};
+
+private:
+    void doubt(error_class kind, condition met) noexcept {
+        if constexpr (can_tell_state<driver_type>) {
+            const session_state is = state();
+            if (is == session_state::unknown) discard(kind);
+            else if (in_transaction && is == session_state::idle) doom(kind, met); // else what follows would be committed one by one
+        }
+    }
+    void doom(error_class kind, condition met) noexcept {
+        doomed = true;
+        doom_kind = kind;
+        doom_met = met;
+    }
+};
+
+/// Rows that free their connection when they are destroyed, wherever they are: `static constexpr bool frees_connection = true`.
+template <class Rows>
+inline constexpr bool frees_connection = false;
+template <class Rows>
+    requires requires { { Rows::frees_connection } -> std::convertible_to<bool>; }
+inline constexpr bool frees_connection<Rows> = Rows::frees_connection;
+
+/// The rows of one statement, and that the connection is free again after them.
+template <class Core>
+class reading {
+public:
+    using rows_type = decltype(std::declval<typename Core::driver_type&>().query(std::declval<typename Core::connection_type&>(), std::declval<const statement&>(), deadline::never()));
+
+    reading(channel<Core>& over, const statement& s, deadline by) : over_{over}, by_{by} {
+        over.need();
+        rows_.emplace(over.start(s, by));
+    }
+    reading(const reading&) = delete;
+    reading& operator=(const reading&) = delete;
+    ~reading() {
+        if (done_) return;
+        if constexpr (!frees_connection<rows_type>) {
+            if (over_.held && read_on()) return;
+        }
+        rows_.reset();
+        over_.settle();
+    }
+
+    bool next() {
+        if (done_) return false;
+        try {
+            if (rows_->next(by_)) return true;
+        } catch (const std::exception& e) {
+            done_ = true;
+            over_.judge(e);
+            throw;
+        } catch (...) {
+            done_ = true;
+            over_.settle();
+            throw;
+        }
+        done_ = true;
+        return false;
+    }
+    [[nodiscard]] const rows_type& rows() const noexcept { return *rows_; }
+    [[nodiscard]] channel<Core>& over() const noexcept { return over_; }
+
+private:
+    /// The rest, if it is not long.
+    bool read_on() noexcept {
+        try {
+            const deadline soon = by_.sooner(deadline::in(std::chrono::milliseconds{20}));
+            for (int n = 0; n < 1000; ++n) {
+                if (!rows_->next(soon)) return true;
+            }
+        } catch (...) { // what it left behind is looked at next
+        }
+        return false;
+    }
+
+    channel<Core>& over_;
+    deadline by_;
+    std::optional<rows_type> rows_;
+    bool done_ = false;
+};
+
+} // namespace detail
+} // namespace cenote
