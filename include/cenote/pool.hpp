@@ -50,9 +50,6 @@ struct handle_type<Core> {
     using type = decltype(std::declval<typename Core::driver_type&>().native_handle(std::declval<typename Core::connection_type&>()));
 };
 
-/// What query(), exec() and transaction() of a pool do: session/session.hpp defines it.
-template <class Core>
-struct pool_statements;
 template <class Core>
 concept sessions_included = requires { sizeof(pool_statements<Core>); };
 

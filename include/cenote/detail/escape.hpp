@@ -25,6 +25,10 @@ class savepoint;
 
 namespace detail {
 
+/// What query(), exec() and transaction() of a pool do: session/session.hpp defines it.
+template <class Core>
+struct pool_statements;
+
 /// Types that refer to a session, a transaction or a row that is being read.
 template <class T>
 inline constexpr bool names_session = false;

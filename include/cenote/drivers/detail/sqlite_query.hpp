@@ -240,6 +240,7 @@ inline auto sqlite::query(connection& c, const statement& s, deadline by) {
     if (!c.db_) fail(error_class::disconnected, "cannot use", "the connection is closed", 0, condition::disconnected);
     rows r{*this, c, s};
     if (r.step(by)) r.ready_ = rows::state::first;
+    r.columns_ = static_cast<std::size_t>(sqlite3_column_count(r.s_)); // SQLite may have prepared a kept one anew
     return r;
 }
 
