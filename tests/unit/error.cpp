@@ -22,7 +22,7 @@ namespace {
 
 constexpr errc all_codes[]{errc::acquire_timeout, errc::exhausted, errc::queue_full, errc::cancelled, errc::pool_closed, errc::pool_suspended,
                            errc::connect_failed, errc::connect_timeout, errc::breaker_open, errc::validation_failed, errc::hook_failed, errc::nested_acquire,
-                           errc::out_of_memory};
+                           errc::out_of_memory, errc::outcome_unknown};
 
 static_assert(std::is_error_code_enum_v<errc>);
 static_assert(std::is_base_of_v<std::system_error, cenote::error>);
@@ -76,6 +76,7 @@ TEST_CASE("the messages say which step failed") {
         {errc::hook_failed, "hook failed"},
         {errc::nested_acquire, "nested acquire: this thread already holds a lease of this pool"},
         {errc::out_of_memory, "out of memory"},
+        {errc::outcome_unknown, "outcome unknown: the answer to the commit did not come; it may have been committed, or rolled back"},
     };
     for (const auto& [code, text] : texts) CHECK(make_error_code(code).message() == text);
     CHECK(std::size(texts) == std::size(all_codes));

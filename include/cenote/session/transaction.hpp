@@ -144,9 +144,8 @@ private:
                                                  "cenote/session/statement.hpp");
         from.need();
         try {
-            from.driver().begin(from.connection(), o, from.by());
-        } catch (const std::exception& e) {
-            from.judge(e);
+            from.call([&](auto& d, auto& c) { d.begin(c, o, from.by()); });
+        } catch (...) {
             if (from.held && from.state() != session_state::idle) from.roll_back(); // it may have begun
             throw;
         }

@@ -349,3 +349,24 @@ TEST_CASE("a plan that has become stale is made anew once, outside a transaction
     CHECK(error_of([&] { t.exec("select 1"); }).kind() == error_class::stale_plan);
     CHECK(t.exec("select 1") == 1);
 }
+
+TEST_CASE("a connection that is lost between two rows takes the rows along, and nothing that looked at them breaks") {
+    bank b{{.statement_cache = 4}};
+    session s{b.db.acquire()};
+    // SQLite's own error of a class that ends the connection, in the middle of the rows.
+    sqlite3_create_function(s.lease().native_handle(), "fails", 1, SQLITE_UTF8, nullptr,
+                            [](sqlite3_context* c, int, sqlite3_value** v) {
+                                if (sqlite3_value_int(v[0]) == 2) sqlite3_result_error_code(c, SQLITE_IOERR_READ);
+                                else sqlite3_result_int(c, 1);
+                            }, nullptr, nullptr);
+    s.process("select fails(id) from accounts order by id", [&](cursor& rows) {
+        CHECK(rows.next());
+        CHECK_THROWS_AS(rows.next(), driver_error);
+        CHECK_FALSE(rows.next());
+        CHECK(rows.columns() == 0);
+        CHECK_THROWS_AS(rows.get<int>(0), result_error);
+        CHECK_FALSE(s);
+    });
+    CHECK(error_of([&] { s.exec("select 1"); }).kind() == error_class::disconnected);
+    CHECK(b.at_rest());
+}

@@ -9,9 +9,12 @@
 
 #include <chrono>
 #include <concepts>
+#include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <optional>
 #include <stdexcept>
+#include <string_view>
 #include <utility>
 
 namespace cenote {
@@ -31,6 +34,15 @@ struct session_options {
 };
 
 namespace detail {
+
+/// Stands in for the rows of a driver that has none, so that the sentence about it is the one error.
+struct no_rows {
+    [[nodiscard]] static std::size_t columns() noexcept { return 0; }
+    [[nodiscard]] static std::string_view name(std::size_t) noexcept { return {}; }
+    [[nodiscard]] static bool next(deadline) { return false; }
+    [[nodiscard]] static value_view at(std::size_t) { return {}; }
+    [[nodiscard]] static std::uint64_t affected() noexcept { return 0; }
+};
 
 /// The lease that a session owns, and then its transaction: through here goes every call to the driver, and here it is judged.
 ///
@@ -77,21 +89,9 @@ public:
 
     /// Begins a statement. One whose plan has become stale did not run: outside a transaction it is prepared anew, once.
     [[nodiscard]] auto start(const statement& s, deadline until) {
-        const auto query = [&](driver_type& d, connection_type& c) { return d.query(c, s, until); };
-        if constexpr (can_forget_statements<driver_type>) {
-            if (s.keep && !in_transaction) {
-                try {
-                    return driver().query(connection(), s, until);
-                } catch (const std::exception& e) {
-                    if (classify(driver(), e) != error_class::stale_plan || state() != session_state::idle) {
-                        judge(e);
-                        throw;
-                    }
-                }
-                driver().forget_statements(connection());
-            }
-        }
-        return call(query);
+        static_assert(can_query<driver_type>, "cenote: a session wants a driver that can query(); this one cannot, see cenote/session/statement.hpp");
+        if constexpr (can_query<driver_type>) return start_it(s, until);
+        else return no_rows{};
     }
 
     /// What an error of the driver means for the lease. Called in its handler.
@@ -161,6 +161,27 @@ public:
     static constexpr duration clean_up_limit = std::chrono::seconds{5};
 
 private:
+    [[nodiscard]] auto start_it(const statement& s, deadline until) {
+        const auto query = [&](driver_type& d, connection_type& c) { return d.query(c, s, until); };
+        if constexpr (can_forget_statements<driver_type>) {
+            if (s.keep && !in_transaction) {
+                try {
+                    return driver().query(connection(), s, until);
+                } catch (const std::exception& e) {
+                    if (classify(driver(), e) != error_class::stale_plan || state() != session_state::idle) {
+                        judge(e);
+                        throw;
+                    }
+                } catch (...) {
+                    doubt(error_class::other, condition::none);
+                    throw;
+                }
+                driver().forget_statements(connection());
+            }
+        }
+        return call(query);
+    }
+
     void doubt(error_class kind, condition met) noexcept {
         if constexpr (can_tell_state<driver_type>) {
             const session_state is = state();
@@ -186,7 +207,7 @@ inline constexpr bool frees_connection<Rows> = Rows::frees_connection;
 template <class Core>
 class reading {
 public:
-    using rows_type = decltype(std::declval<typename Core::driver_type&>().query(std::declval<typename Core::connection_type&>(), std::declval<const statement&>(), deadline::never()));
+    using rows_type = decltype(std::declval<channel<Core>&>().start(std::declval<const statement&>(), deadline::never()));
 
     reading(channel<Core>& over, const statement& s, deadline by) : over_{over}, by_{by} {
         over.need();
@@ -208,11 +229,11 @@ public:
         try {
             if (rows_->next(by_)) return true;
         } catch (const std::exception& e) {
-            done_ = true;
+            end();
             over_.judge(e);
             throw;
         } catch (...) {
-            done_ = true;
+            end();
             over_.settle();
             throw;
         }
@@ -220,9 +241,15 @@ public:
         return false;
     }
     [[nodiscard]] const rows_type& rows() const noexcept { return *rows_; }
+    [[nodiscard]] bool has_rows() const noexcept { return rows_.has_value(); }
     [[nodiscard]] channel<Core>& over() const noexcept { return over_; }
 
 private:
+    /// After an error. The rows go first, as what is judged next may be the end of the connection that they come from.
+    void end() noexcept {
+        done_ = true;
+        rows_.reset();
+    }
     /// The rest, if it is not long.
     bool read_on() noexcept {
         try {

@@ -44,8 +44,8 @@ private:
         return !over_;
     }
     [[nodiscard]] value_view look(std::size_t i) const override { return of_.rows().at(i); }
-    [[nodiscard]] std::size_t count() const noexcept override { return of_.rows().columns(); }
-    [[nodiscard]] std::string_view title(std::size_t i) const noexcept override { return of_.rows().name(i); }
+    [[nodiscard]] std::size_t count() const noexcept override { return of_.has_rows() ? of_.rows().columns() : 0; }
+    [[nodiscard]] std::string_view title(std::size_t i) const noexcept override { return of_.has_rows() ? of_.rows().name(i) : std::string_view{}; }
 
     reading<Core>& of_;
 };
@@ -114,16 +114,16 @@ public:
 
     /// `process(sql, values…, f)`: calls `f(cursor&)`, which reads the rows as they arrive, and returns what it returns.
     ///
-    /// With     what `f` returns must not refer to the rows; meanwhile the session can be asked nothing else. Rows that `f` leaves are read
+    /// With     what `f` returns must not refer to the rows; meanwhile the session can be asked nothing else, and not be moved. Rows that `f` leaves are read
     ///          and thrown away if they are few, else the statement is ended; in a transaction that may end the transaction.
     template <class... A>
     decltype(auto) process(std::string_view sql, A&&... values_and_f) {
-        static_assert(sizeof...(A) > 0, "cenote: process() wants a callback as its last argument; write process(sql, values..., [](cenote::cursor& rows) {…}), "
+        static_assert(sizeof...(A) > 0, "cenote: process() wants a callback as its last argument; write process(sql, values..., [](cenote::cursor& rows) { ... }), "
                                         "see cenote/session/session.hpp");
         return with_last([&](auto& f, const auto&... values) {
             using F = decltype(f);
             static_assert(std::is_invocable_v<F, cursor&>, "cenote: the last argument of process() is no callback; write process(sql, values..., "
-                                                           "[](cenote::cursor& rows) {…}), see cenote/session/session.hpp");
+                                                           "[](cenote::cursor& rows) { ... }), see cenote/session/session.hpp");
             if constexpr (std::is_invocable_v<F, cursor&>) {
                 using R = std::invoke_result_t<F, cursor&>;
                 static_assert(!escapes<R>, "cenote: what the callback of process() returns refers to rows that end with the call; return a value "
@@ -176,7 +176,6 @@ private:
 
     template <class F, class... A>
     auto ask(std::string_view sql, bool stream, F&& f, const A&... values) {
-        static_assert(can_query<typename Core::driver_type>, "cenote: a session wants a driver that can query(); this one cannot, see cenote/session/statement.hpp");
         auto [over, by] = derived().cenote_reach();
         const std::tuple kept{bindable(values)...};
         return std::apply([&, &to = over, until = by](const auto&... one) {
