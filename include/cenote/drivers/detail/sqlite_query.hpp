@@ -217,7 +217,7 @@ private:
     void end() noexcept {
         if (!s_) return;
         if (keeper_) {
-            sqlite3_reset(s_);
+            if (ready_ != state::over) sqlite3_reset(s_);
             sqlite3_clear_bindings(s_);
             keeper_->give_back(std::exchange(s_, nullptr));
         } else {
