@@ -142,7 +142,7 @@ private:
 /// An 8-byte movable handle to a core on the heap; only `fixed<N>` keeps the core inside and cannot be moved. Leases may outlive
 /// the pool: the last one back frees the core. A `fixed<N>` pool destroyed with leases out ends the program and says who holds them.
 ///
-/// Thread safety: acquire…, try_acquire, with, stats, inspect, maintain, warm_up, ready, invalidate_all, trim, close, suspend, resume,
+/// Thread safety: acquire…, try_acquire, with, query, exec, transaction, stats, inspect, maintain, warm_up, ready, invalidate_all, trim, close, suspend, resume,
 /// resize, settings and reconfigure may race with each other, with leases, and with themselves (`single_threaded` excepted). Construction, move and destruction may not.
 /// Errors: impossible combinations of policies do not compile; impossible values throw std::invalid_argument from the constructor.
 template <class Driver, class... Policies>

@@ -690,3 +690,4 @@ inline sqlite3* sqlite::native_handle(connection& c) noexcept { return c.db_; }
 } // namespace cenote
 
 #include <cenote/drivers/detail/sqlite_query.hpp>
+#include <cenote/drivers/detail/sqlite_transact.hpp>

@@ -128,7 +128,9 @@ struct convert<T> {
         case value_view::kind::integer: return detail::exactly<T>(v.integer());
         case value_view::kind::unsigned_integer: return detail::exactly<T>(v.unsigned_integer());
         case value_view::kind::real:
-            if (std::isfinite(v.real()) && std::abs(v.real()) > static_cast<double>(std::numeric_limits<T>::max())) detail::unfit("out of range");
+            if (std::isfinite(v.real()) && std::abs(v.real()) > static_cast<double>(std::numeric_limits<T>::max())) {
+                detail::unfit("out of range");
+            }
             return static_cast<T>(v.real());
         case value_view::kind::text: return detail::parsed<T>(v.text());
         default: detail::unfit("not a number");

@@ -7,14 +7,13 @@
 #include <cenote/retry.hpp>
 #include <cenote/session/statement.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <exception>
 #include <functional>
-#include <random>
 #include <thread>
-#include <type_traits>
 
 namespace cenote {
 
@@ -69,13 +68,21 @@ template <class D>
     }
 }
 
+/// A fraction of one that others do not draw at the same time: of the clock and of this thread's stack, mixed (splitmix64).
+[[nodiscard]] inline double fraction_of_now() noexcept {
+    const int here = 0;
+    std::uint64_t x = static_cast<std::uint64_t>(clock::steady::now().time_since_epoch().count()) ^ reinterpret_cast<std::uintptr_t>(&here);
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9U;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebU;
+    return static_cast<double>((x ^ (x >> 31)) >> 11) * 0x1p-53;
+}
+
 /// A length from zero to what `n` runs that failed have earned.
-[[nodiscard]] inline duration pause_after(unsigned n, const transaction_run& r) {
+[[nodiscard]] inline duration pause_after(unsigned n, const transaction_run& r) noexcept {
     double most = static_cast<double>(r.first.count());
     for (unsigned i = 1; i < n && most < static_cast<double>(r.max.count()); ++i) most *= r.factor;
     most = std::min(most, static_cast<double>(r.max.count()));
-    thread_local std::minstd_rand dice{std::random_device{}()};
-    return duration{static_cast<duration::rep>(std::uniform_real_distribution<double>{0.0, 1.0}(dice) * most)};
+    return duration{static_cast<duration::rep>(fraction_of_now() * most)};
 }
 
 template <class D, class F>

@@ -144,7 +144,9 @@ public:
 
     /// Errors   std::out_of_range.
     [[nodiscard]] row operator[](std::size_t i) const {
-        if (i >= size()) throw std::out_of_range{"cenote: row " + std::to_string(i) + " of a result of " + std::to_string(size()) + "; they count from 0"};
+        if (i >= size()) {
+            throw std::out_of_range{"cenote: row " + std::to_string(i) + " of a result of " + std::to_string(size()) + "; they count from 0"};
+        }
         return {table_, i};
     }
     [[nodiscard]] row front() const { return (*this)[0]; }

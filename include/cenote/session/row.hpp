@@ -61,8 +61,8 @@ template <class T>
     static_assert(readable<T>, "cenote: a value cannot be read as this type; give it a cenote::convert<T> with a function from(), see "
                                "cenote/session/convert.hpp");
     if (v.is_null() && !takes_null<T>()) {
-        throw result_error{result_error::reason::null_value, "cenote: " + column_text(i, name) + " is NULL, which " + std::string{type_name<T>()} +
-                                                                 " cannot hold; read it as a std::optional"};
+        throw result_error{result_error::reason::null_value, "cenote: " + column_text(i, name) + " is NULL, which " +
+                                                                 std::string{type_name<T>()} + " cannot hold; read it as a std::optional"};
     }
     try {
         return convert<T>::from(v);
@@ -75,7 +75,8 @@ template <class T>
 }
 
 template <class T>
-inline constexpr bool is_view = std::is_same_v<T, std::string_view> || std::is_same_v<T, value_view> || std::is_same_v<T, std::span<const std::byte>>;
+inline constexpr bool is_view =
+    std::is_same_v<T, std::string_view> || std::is_same_v<T, value_view> || std::is_same_v<T, std::span<const std::byte>>;
 template <class T>
 inline constexpr bool is_view<std::optional<T>> = is_view<T>;
 
@@ -127,7 +128,8 @@ public:
         for (std::size_t i = 0; i < n; ++i) {
             if (self().name(i) != name) continue;
             if (found != n) {
-                throw result_error{result_error::reason::no_column, "cenote: two columns are called \"" + std::string{name} + "\"; say which by its number"};
+                throw result_error{result_error::reason::no_column,
+                                   "cenote: two columns are called \"" + std::string{name} + "\"; say which by its number"};
             }
             found = i;
         }

@@ -59,7 +59,7 @@ public:
                                                 "std::move(session).begin(), see cenote/session/session.hpp");
     }
 
-    /// The lease, for what the client library or the driver can do beyond this.
+    /// The lease, for what the client library or the driver can do beyond this: its interrupter, say, to stop a statement from elsewhere.
     ///
     /// With     what is begun there, the session does not know.
     [[nodiscard]] cenote::lease<Core>& lease() noexcept { return over_.held; }

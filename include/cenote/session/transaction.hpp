@@ -10,12 +10,13 @@
 #include <cenote/session/savepoint.hpp>
 #include <cenote/session/statement.hpp>
 
+#include <concepts>
 #include <exception>
 #include <functional>
 #include <memory>
 #include <new>
-#include <optional>
 #include <stdexcept>
+#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -38,7 +39,8 @@ public:
     using driver_type = typename Core::driver_type;
 
     transaction(transaction&& other) noexcept
-        : over_{std::move(other.over_)}, open_{std::exchange(other.open_, false)}, inner_{std::exchange(other.inner_, nullptr)}, named_{other.named_} {
+        : over_{std::move(other.over_)}, open_{std::exchange(other.open_, false)}, inner_{std::exchange(other.inner_, nullptr)},
+          named_{other.named_} {
         take_over();
     }
     transaction& operator=(transaction&& other) noexcept {
@@ -60,6 +62,9 @@ public:
     /// As the session's.
     [[nodiscard]] detail::timed<Core> within(timeout t) { return {over_, deadline::in(t)}; }
     [[nodiscard]] detail::timed<Core> until(deadline d) { return {over_, d}; }
+
+    /// As the session's: what is begun or ended there, the transaction does not know.
+    [[nodiscard]] cenote::lease<Core>& lease() noexcept { return over_.held; }
 
     /// Commits, and gives the session back (which ends if nobody takes it).
     ///
@@ -93,7 +98,9 @@ public:
     /// Errors   the driver's: then the connection is closed, and the database undoes it. Twice, or after a commit() that failed: nothing but
     ///          the session, if its connection is there.
     session<Core> rollback() {
-        if (!over_.held && !over_.lost) throw std::logic_error{"cenote: rollback() of a transaction that was moved from, or whose session was given back"};
+        if (!over_.held && !over_.lost) {
+            throw std::logic_error{"cenote: rollback() of a transaction that was moved from, or whose session was given back"};
+        }
         if (over_.reading) over_.need();
         forget_savepoints();
         if (std::exchange(open_, false) && over_.held) {
@@ -140,8 +147,8 @@ private:
 
     /// Begins on a session that stays whole if that fails.
     static detail::channel<Core>&& begun(detail::channel<Core>& from, const transaction_options& o) {
-        static_assert(can_transact<driver_type>, "cenote: begin() wants a driver with begin(), commit(), rollback() and execute(); this one has not, see "
-                                                 "cenote/session/statement.hpp");
+        static_assert(can_transact<driver_type>, "cenote: begin() wants a driver with begin(), commit(), rollback() and execute(); this one has "
+                                                 "not, see cenote/session/statement.hpp");
         from.need();
         try {
             from.call([&](auto& d, auto& c) { d.begin(c, o, from.by()); });
@@ -150,6 +157,7 @@ private:
             throw;
         }
         from.in_transaction = true;
+        from.read_only = o.mode == transaction_options::access::read_only;
         return std::move(from);
     }
 

@@ -380,6 +380,28 @@ TEST_CASE("a transaction that lost a race runs again, as often as it may, and te
     CHECK(b.at_rest());
 }
 
+TEST_CASE("a transaction for which no connection is to be had is tried again, and one that has begun is not") {
+    bank b;
+    std::vector<std::string> told;
+    const cenote::retry again{{.attempts = 3, .report = [&](const cenote::attempt_event& e) { told.emplace_back(to_string(e.kind)); },
+                               .pause = [](cenote::duration) {}}};
+    {
+        cenote::pool none{driver{cenote::sqlite{(b.where.path / "none" / "such.db").string()}, b.wrong}, cenote::bounded{.max = 1}, cenote::manual{}, cenote::named{"none"}};
+        b.wrong.next(site::open, outcome::fail(error_class::refused), 3);
+        CHECK_THROWS_AS(again.transaction(none, [](transaction&) {}), cenote::error);
+        CHECK(told == std::vector<std::string>{"refused", "refused", "refused"});
+    }
+    int runs = 0;
+    CHECK(again.transaction(b.db, [&](transaction& t) {
+        move_ten(t);
+        return ++runs;
+    }) == 1);
+    CHECK(b.balances() == "90 110");
+    b.wrong.next(site::commit, outcome::fail(error_class::disconnected));
+    CHECK_THROWS_AS(again.transaction(b.db, [&](transaction&) { ++runs; }, {.attempts = 2}), cenote::error); // nobody knows: not again
+    CHECK(runs == 2);
+}
+
 TEST_CASE("how a transaction is to run is checked before it runs") {
     bank b;
     const auto run = [&](const cenote::transaction_run& how) { b.db.transaction([](transaction&) {}, how); };
@@ -411,4 +433,32 @@ TEST_CASE("transfers from several threads that read before they write keep the s
     }
     CHECK(b.balances() == "100 100"); // as many went there as came back
     CHECK(b.at_rest());
+}
+
+namespace {
+/// A server that may be demoted, over SQLite.
+struct demoted : cenote::sqlite {
+    using sqlite::sqlite;
+    static cenote::server_role role(connection&, cenote::deadline) { return cenote::server_role::primary; }
+    auto query(connection& c, const cenote::statement& s, cenote::deadline by) {
+        if (s.sql == "write") throw driver_error{error_class::wrong_role, "cannot write here", 0, "25006", condition::read_only};
+        return sqlite::query(c, s, by);
+    }
+};
+} // namespace
+
+TEST_CASE("a write that a demoted server refuses ends its connection, and one that a read-only transaction refuses does not") {
+    folder f;
+    cenote::pool db{demoted{(f.path / "roles.db").string()}, cenote::bounded{.max = 1}, cenote::manual{}, cenote::require_role{}};
+    cenote::session s{db.acquire()};
+    auto t = std::move(s).begin({.mode = transaction_options::access::read_only});
+    CHECK_THROWS_AS(t.exec("write"), driver_error);
+    CHECK(t.exec("select 1") == 1);
+    s = t.commit();
+    CHECK_THROWS_AS(s.exec("write"), driver_error);
+    CHECK_FALSE(s);
+    s = cenote::session{db.acquire()};
+    t = std::move(s).begin();
+    CHECK_THROWS_AS(t.exec("write"), driver_error);
+    CHECK(db.stats().used == 0);
 }

@@ -8,11 +8,9 @@
 #include <cenote/session/value.hpp>
 
 #include <chrono>
-#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <optional>
 #include <stdexcept>
 #include <string_view>
 #include <utility>
@@ -70,10 +68,13 @@ public:
         if (lost) throw driver_error{error_class::disconnected, "cenote: the session has lost its connection before", 0, {}, condition::disconnected};
         if (!held) throw std::logic_error{"cenote: use of a session that was moved from or given back, or of a transaction that has ended"};
         if (reading) throw std::logic_error{"cenote: the session is reading rows for a callback; nothing else can be asked of it before that returns"};
-        throw driver_error{doom_kind, "cenote: the transaction was rolled back before, by the database or because rows could not be read to their end; nothing more can run in it", 0, {}, doom_met};
+        throw driver_error{doom_kind,
+                           "cenote: the transaction was rolled back before, by the database or because rows could not be read to their end; "
+                           "nothing more can run in it",
+                           0, {}, doom_met};
     }
 
-    /// One call of the driver. This is where a stop token would be heeded: everything that waits for the server is inside of `f`.
+    /// One call of the driver.
     template <class F>
     decltype(auto) call(F&& f) {
         try {
@@ -98,7 +99,9 @@ public:
     void judge(const std::exception& e) noexcept {
         const error_class kind = classify(driver(), e);
         const auto* const own = dynamic_cast<const driver_error*>(&e);
-        if (kind == error_class::disconnected || (Core::cfg::role::checks && kind == error_class::wrong_role)) discard(kind);
+        // A server that refuses a write in a transaction which is to be read-only does what it was told.
+        const bool demoted = Core::cfg::role::checks && kind == error_class::wrong_role && !(in_transaction && read_only);
+        if (kind == error_class::disconnected || demoted) discard(kind);
         else doubt(kind, own != nullptr ? own->met() : condition::none);
     }
     void discard(error_class because) noexcept {
@@ -151,6 +154,7 @@ public:
     lease<Core> held;
     session_options options;
     bool in_transaction = false;
+    bool read_only = false; ///< the transaction was begun to be that
     bool reading = false; ///< a callback is being given rows
     bool lost = false;    ///< the lease ended because of an error
     bool doomed = false;  ///< the transaction is no longer there
@@ -194,78 +198,6 @@ private:
         doom_kind = kind;
         doom_met = met;
     }
-};
-
-/// Rows that free their connection when they are destroyed, wherever they are: `static constexpr bool frees_connection = true`.
-template <class Rows>
-inline constexpr bool frees_connection = false;
-template <class Rows>
-    requires requires { { Rows::frees_connection } -> std::convertible_to<bool>; }
-inline constexpr bool frees_connection<Rows> = Rows::frees_connection;
-
-/// The rows of one statement, and that the connection is free again after them.
-template <class Core>
-class reading {
-public:
-    using rows_type = decltype(std::declval<channel<Core>&>().start(std::declval<const statement&>(), deadline::never()));
-
-    reading(channel<Core>& over, const statement& s, deadline by) : over_{over}, by_{by} {
-        over.need();
-        rows_.emplace(over.start(s, by));
-    }
-    reading(const reading&) = delete;
-    reading& operator=(const reading&) = delete;
-    ~reading() {
-        if (done_) return;
-        if constexpr (!frees_connection<rows_type>) {
-            if (over_.held && read_on()) return;
-        }
-        rows_.reset();
-        over_.settle();
-    }
-
-    bool next() {
-        if (done_) return false;
-        try {
-            if (rows_->next(by_)) return true;
-        } catch (const std::exception& e) {
-            end();
-            over_.judge(e);
-            throw;
-        } catch (...) {
-            end();
-            over_.settle();
-            throw;
-        }
-        done_ = true;
-        return false;
-    }
-    [[nodiscard]] const rows_type& rows() const noexcept { return *rows_; }
-    [[nodiscard]] bool has_rows() const noexcept { return rows_.has_value(); }
-    [[nodiscard]] channel<Core>& over() const noexcept { return over_; }
-
-private:
-    /// After an error. The rows go first, as what is judged next may be the end of the connection that they come from.
-    void end() noexcept {
-        done_ = true;
-        rows_.reset();
-    }
-    /// The rest, if it is not long.
-    bool read_on() noexcept {
-        try {
-            const deadline soon = by_.sooner(deadline::in(std::chrono::milliseconds{20}));
-            for (int n = 0; n < 1000; ++n) {
-                if (!rows_->next(soon)) return true;
-            }
-        } catch (...) { // what it left behind is looked at next
-        }
-        return false;
-    }
-
-    channel<Core>& over_;
-    deadline by_;
-    std::optional<rows_type> rows_;
-    bool done_ = false;
 };
 
 } // namespace detail

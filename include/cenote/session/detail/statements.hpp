@@ -6,6 +6,7 @@
 #include <cenote/session/convert.hpp>
 #include <cenote/session/cursor.hpp>
 #include <cenote/session/detail/channel.hpp>
+#include <cenote/session/detail/reading.hpp>
 #include <cenote/session/result.hpp>
 
 #include <array>
@@ -115,7 +116,8 @@ public:
     /// `process(sql, values…, f)`: calls `f(cursor&)`, which reads the rows as they arrive, and returns what it returns.
     ///
     /// With     what `f` returns must not refer to the rows; meanwhile the session can be asked nothing else, and not be moved. Rows that `f` leaves are read
-    ///          and thrown away if they are few, else the statement is ended; in a transaction that may end the transaction.
+    ///          and thrown away for 100 ms. Then the statement is ended, if the driver can, or else the connection, and with both a
+    ///          transaction around it: say LIMIT where a few are enough. (SQLite's end at once, whatever there is left.)
     template <class... A>
     decltype(auto) process(std::string_view sql, A&&... values_and_f) {
         static_assert(sizeof...(A) > 0, "cenote: process() wants a callback as its last argument; write process(sql, values..., [](cenote::cursor& rows) { ... }), "
