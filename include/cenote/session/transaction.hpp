@@ -30,8 +30,8 @@ namespace cenote {
 ///
 /// A second one on the same session is impossible: the session is in here. Parts of it that may fail alone: savepoint(), nested().
 /// Shape    the statements are the session's (see detail::statements), and so is `within`.
-/// Errors   when the database has ended the transaction by itself (a deadlock, an interrupt), every further statement and commit() throw
-///          a driver_error of that error's class, instead of running outside of any transaction.
+/// Errors   when the database has ended the transaction by itself (a deadlock, an interrupt), or a COMMIT among the statements has, every
+///          further statement and commit() throw a driver_error of that error's class, instead of running outside of any transaction.
 ///          The destructor never throws: where a rollback is not possible within 5 s, the connection is closed.
 template <class Core>
 class transaction : public detail::statements<transaction<Core>, Core> {
@@ -150,6 +150,9 @@ private:
         static_assert(can_transact<driver_type>, "cenote: begin() wants a driver with begin(), commit(), rollback() and execute(); this one has "
                                                  "not, see cenote/session/statement.hpp");
         from.need();
+        if (const session_state is = from.state(); is == session_state::in_transaction || is == session_state::failed_transaction) {
+            throw std::logic_error{"cenote: begin() where a statement has begun a transaction that the session does not know of; let begin() do that"};
+        }
         try {
             from.call([&](auto& d, auto& c) { d.begin(c, o, from.by()); });
         } catch (...) {

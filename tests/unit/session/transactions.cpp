@@ -205,9 +205,9 @@ TEST_CASE("a savepoint that cannot be undone takes the transaction with it") {
         auto part = t.savepoint();
         b.wrong.next(site::execute, outcome::fail(error_class::other));
     }
-    CHECK_THROWS_WITH(t.exec("select 1"), ContainsSubstring("was rolled back before"));
-    CHECK_THROWS_WITH(t.savepoint(), ContainsSubstring("was rolled back before"));
-    CHECK_THROWS_WITH(t.commit(), ContainsSubstring("was rolled back before"));
+    CHECK_THROWS_WITH(t.exec("select 1"), ContainsSubstring("has ended already"));
+    CHECK_THROWS_WITH(t.savepoint(), ContainsSubstring("has ended already"));
+    CHECK_THROWS_WITH(t.commit(), ContainsSubstring("has ended already"));
     s = t.rollback();
     CHECK(s.exec("select 1") == 1);
     CHECK(b.balances() == "100 100");
@@ -304,12 +304,30 @@ TEST_CASE("a transaction that the database has ended lets nothing more run as if
     } catch (const driver_error& e) {
         CHECK(e.met() == condition::statement_timeout);
     }
-    CHECK_THROWS_WITH(t.exec("update accounts set balance = 0"), ContainsSubstring("the transaction was rolled back before"));
-    CHECK_THROWS_WITH((void)t.savepoint(), ContainsSubstring("the transaction was rolled back before"));
-    CHECK_THROWS_WITH(t.commit(), ContainsSubstring("the transaction was rolled back before"));
+    CHECK_THROWS_WITH(t.exec("update accounts set balance = 0"), ContainsSubstring("the transaction has ended already"));
+    CHECK_THROWS_WITH((void)t.savepoint(), ContainsSubstring("the transaction has ended already"));
+    CHECK_THROWS_WITH(t.commit(), ContainsSubstring("the transaction has ended already"));
     CHECK(b.balances() == "100 100");
     s = t.rollback();
     CHECK(s.exec("update accounts set balance = balance") == 2);
+}
+
+TEST_CASE("a transaction that was begun or ended by a statement is noticed") {
+    bank b;
+    session s{b.db.acquire()};
+    s.exec("begin");
+    s.exec("update accounts set balance = 1");
+    CHECK_THROWS_WITH((void)std::move(s).begin(), ContainsSubstring("has begun a transaction that the session does not know of"));
+    s.exec("commit"); // it is as it was
+    CHECK(b.balances() == "1 1");
+    auto t = std::move(s).begin();
+    t.exec("update accounts set balance = 2");
+    t.exec("commit");
+    CHECK_THROWS_WITH(t.exec("update accounts set balance = 3"), ContainsSubstring("the transaction has ended already"));
+    CHECK_THROWS_WITH(t.commit(), ContainsSubstring("the transaction has ended already"));
+    s = t.rollback();
+    CHECK(s.exec("select 1") == 1);
+    CHECK(b.balances() == "2 2");
 }
 
 TEST_CASE("a commit that meets a reader's lock has failed, and says so") {

@@ -63,14 +63,17 @@ public:
     }
 
     /// Whether a call may be made now; throws otherwise.
-    void need() const {
+    void need() {
+        if constexpr (can_tell_state<driver_type>) { // else what follows would be committed one by one
+            if (in_transaction && held && !reading && !doomed && state() == session_state::idle) doom(error_class::other, condition::none);
+        }
         if (held && !reading && !doomed) [[likely]] return;
         if (lost) throw driver_error{error_class::disconnected, "cenote: the session has lost its connection before", 0, {}, condition::disconnected};
         if (!held) throw std::logic_error{"cenote: use of a session that was moved from or given back, or of a transaction that has ended"};
         if (reading) throw std::logic_error{"cenote: the session is reading rows for a callback; nothing else can be asked of it before that returns"};
         throw driver_error{doom_kind,
-                           "cenote: the transaction was rolled back before, by the database or because rows could not be read to their end; "
-                           "nothing more can run in it",
+                           "cenote: the transaction has ended already: the database rolled it back, a statement ended it, or rows could not be "
+                           "read to their end; nothing more can run in it",
                            0, {}, doom_met};
     }
 
@@ -190,7 +193,7 @@ private:
         if constexpr (can_tell_state<driver_type>) {
             const session_state is = state();
             if (is == session_state::unknown) discard(kind);
-            else if (in_transaction && is == session_state::idle) doom(kind, met); // else what follows would be committed one by one
+            else if (in_transaction && is == session_state::idle) doom(kind, met);
         }
     }
     void doom(error_class kind, condition met) noexcept {
