@@ -370,3 +370,15 @@ TEST_CASE("a connection that is lost between two rows takes the rows along, and 
     CHECK(error_of([&] { s.exec("select 1"); }).kind() == error_class::disconnected);
     CHECK(b.at_rest());
 }
+
+TEST_CASE("rows that a rollback has ended are not run again") {
+    bank b;
+    session s{b.db.acquire()};
+    auto& lease = s.lease();
+    auto rows = lease.driver().query(*lease, {.sql = "insert into accounts values (7, 7), (8, 8) returning id"}, cenote::deadline::never());
+    CHECK(rows.next(cenote::deadline::never()));
+    lease.driver().rollback(*lease, cenote::deadline::never());
+    CHECK(error_of([&] { rows.next(cenote::deadline::never()); }).met() == condition::cancelled);
+    CHECK_FALSE(rows.next(cenote::deadline::never()));
+    CHECK(b.balances() == "100 100");
+}

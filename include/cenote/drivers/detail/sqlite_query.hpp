@@ -55,6 +55,10 @@ public:
             ++count_;
             return true;
         }
+        if (sqlite3_stmt_busy(s_) == 0) { // SQLite would run it anew
+            ready_ = state::over;
+            driver_->fail(error_class::cancelled, "statement failed on", "it was ended by a rollback", SQLITE_ABORT_ROLLBACK, condition::cancelled);
+        }
         if (!step(by)) return false;
         ++count_;
         return true;
