@@ -38,6 +38,7 @@ enum class errc {
     lock_timeout,        ///< somebody else held the lock in the database until the time was up
     lock_lost,           ///< the session that held the lock in the database has ended, or holds it no longer
     lock_failed,         ///< the database could not be asked for the lock, or answered with an error
+    outcome_unknown,     ///< a commit's answer did not come: neither that it was committed nor that it was not is known
 };
 
 namespace detail {
@@ -63,6 +64,7 @@ public:
         case errc::lock_timeout: return "lock timeout: somebody else holds it";
         case errc::lock_lost: return "lock lost: its session holds it no longer";
         case errc::lock_failed: return "lock failed: an error, or no answer";
+        case errc::outcome_unknown: return "outcome unknown: the answer to the commit did not come; it may have been committed, or rolled back";
         }
         return "unknown cenote error";
     }
@@ -154,7 +156,7 @@ struct evidence {
     unsigned max = 0, used = 0, idle = 0, opening = 0, resetting = 0, closing = 0, waiting = 0;
     duration waited{};                  ///< how long this acquire tried
     std::vector<lease_info> holders{};  ///< the oldest leases first, at most five; only with `leak_threshold`
-    std::string detail{};               ///< what a hook threw, for errc::hook_failed; which lock, and what the database said, for lock_…
+    std::string detail{};               ///< what a hook threw, for errc::hook_failed; what the database said, for lock_… and outcome_unknown
     connect_error last_connect_error{}; ///< empty text if none failed since the last success
 };
 
@@ -172,6 +174,10 @@ struct failure {
     [[nodiscard]] std::string text() const {
         std::string out = code.message();
         if (!seen) return out;
+        if (code == make_error_code(errc::outcome_unknown)) { // no matter of the pool's
+            if (!seen->detail.empty()) detail::append_words(out.append(": "), seen->detail);
+            return out;
+        }
         const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(seen->waited).count();
         out.append(" after ").append(std::to_string(ms)).append("ms");
         if (seen->max != 0) {

@@ -4,6 +4,7 @@
 #include <cenote/clock.hpp>
 #include <cenote/detail/config.hpp>
 #include <cenote/detail/core.hpp>
+#include <cenote/detail/escape.hpp>
 #include <cenote/detail/judge.hpp>
 #include <cenote/detail/refused.hpp>
 #include <cenote/detail/shell/acquire.hpp>
@@ -39,7 +40,7 @@ namespace detail {
 template <class R, class Core>
 inline constexpr bool refers_to_lease =
     std::is_reference_v<R> || std::is_same_v<R, typename Core::connection_type*> || std::is_same_v<R, const typename Core::connection_type*> ||
-    std::is_same_v<R, lease<Core>>;
+    std::is_same_v<R, lease<Core>> || names_session<R>;
 
 template <class Core>
 struct handle_type { using type = void; };
@@ -49,7 +50,21 @@ struct handle_type<Core> {
     using type = decltype(std::declval<typename Core::driver_type&>().native_handle(std::declval<typename Core::connection_type&>()));
 };
 
+template <class Core>
+concept sessions_included = requires { sizeof(pool_statements<Core>); };
+
+/// The text of a statement, and where in the program it stands.
+struct sql_here {
+    template <class T>
+        requires std::convertible_to<const T&, std::string_view>
+    sql_here(const T& sql, std::source_location where = std::source_location::current()) : text{sql}, at{where} {}
+    std::string_view text;
+    std::source_location at;
+};
+
 } // namespace detail
+
+struct transaction_run;
 
 /// What close() leaves behind.
 struct close_report {
@@ -128,7 +143,7 @@ private:
 /// An 8-byte movable handle to a core on the heap; only `fixed<N>` keeps the core inside and cannot be moved. Leases may outlive
 /// the pool: the last one back frees the core. A `fixed<N>` pool destroyed with leases out ends the program and says who holds them.
 ///
-/// Thread safety: acquire…, try_acquire, with, stats, inspect, suspicious, maintain, warm_up, ready, invalidate_all, trim, close, suspend, resume,
+/// Thread safety: acquire…, try_acquire, with, query, exec, transaction, stats, inspect, suspicious, maintain, warm_up, ready, invalidate_all, trim, close, suspend, resume,
 /// resize, settings and reconfigure may race with each other, with leases, and with themselves (`single_threaded` excepted). Construction, move and destruction may not.
 /// Errors: impossible combinations of policies do not compile; impossible values throw std::invalid_argument from the constructor.
 template <class Driver, class... Policies>
@@ -140,6 +155,8 @@ public:
     using driver_type = Driver;
     using connection_type = typename core_type::connection_type;
     using lease = std::conditional_t<sound, cenote::lease<core_type>, detail::refused_lease<core_type>>;
+    using session_type = session<core_type>;
+    using transaction_type = cenote::transaction<core_type>; ///< what the callback of transaction() gets
     using stop_token = typename core_type::stop_token;
     using where = std::source_location;
 
@@ -240,6 +257,36 @@ public:
     std::invoke_result_t<F&, connection_type&> with(timeout t, F&& f, where at = where::current()) {
         check_escape<F>();
         return lend(f, acquire(t, at));
+    }
+
+    // ── asking ───────────────────────────────────────────────────────────────────────────────────────────────────────
+    // Each acquires as acquire() does, for as long as it takes. They want <cenote/session/session.hpp>, which says more.
+
+    /// Runs one statement with its values; how many rows were changed, or given.
+    template <class... A>
+    auto exec(detail::sql_here sql, const A&... values) {
+        if constexpr (can_ask<A...>()) return detail::pool_statements<core_type>::exec(*this, sql, values...);
+        else return detail::anything{};
+    }
+    /// Runs one statement with its values; all its rows, which belong to the caller.
+    template <class... A>
+    [[nodiscard]] auto query(detail::sql_here sql, const A&... values) {
+        if constexpr (can_ask<A...>()) return detail::pool_statements<core_type>::query(*this, sql, values...);
+        else return detail::anything{};
+    }
+    /// Calls `f(transaction&)`, commits when it returns and rolls back when it throws. Returns what `f` returns.
+    ///
+    /// Errors   as acquire(), begin() and commit() of a session, and whatever `f` throws; errc::outcome_unknown if nobody knows.
+    /// With     `f` runs once, unless transaction_run says how often it may. It may end the transaction itself.
+    template <class F, class Run = transaction_run>
+    auto transaction(F&& f, where at = where::current()) {
+        if constexpr (can_ask<Run>()) return transact(f, Run{}, at);
+        else return detail::anything{};
+    }
+    template <class F, class Run = transaction_run>
+    auto transaction(F&& f, const std::type_identity_t<Run>& how, where at = where::current()) {
+        if constexpr (can_ask<Run>()) return transact(f, how, at);
+        else return detail::anything{};
     }
 
     // ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -516,6 +563,21 @@ public:
 private:
     template <class Connection>
     friend class pool_view;
+
+    /// Dependent, so that a program without sessions does not ask.
+    template <class...>
+    static consteval bool can_ask() {
+        static_assert(!sound || detail::sessions_included<core_type>,
+                      "cenote: query(), exec() and transaction() of a pool are sessions' work; include cenote/session/session.hpp");
+        return sound && detail::sessions_included<core_type>;
+    }
+    template <class F, class Run>
+    auto transact(F& f, const Run& how, const where& at) {
+        using result = std::invoke_result_t<F&, cenote::transaction<core_type>&>;
+        static_assert(!detail::escapes<result> && !detail::refers_to_lease<result, core_type>,
+                      "cenote: what the callback of transaction() returns refers to the transaction, which ends with the call; return a value instead, see cenote/session/session.hpp");
+        if constexpr (!detail::escapes<result>) return detail::pool_statements<core_type>::transact(*this, f, how, at);
+    }
 
     using storage = std::conditional_t<core_type::cfg::embedded, core_type, std::unique_ptr<core_type>>;
 

@@ -21,6 +21,8 @@
 
 namespace cenote {
 
+struct transaction_run;
+
 /// What `retry` tells after an attempt that failed and will be followed by another, or was the last.
 struct attempt_event {
     unsigned number;      ///< which attempt failed, from 1
@@ -70,18 +72,28 @@ public:
 
     template <class Pool, class F>
     decltype(auto) with(Pool& db, F&& f, const std::stop_token& stop = {}) const {
-        return run<false>(db, f, stop);
+        return run<false>(db, f, stop, lend<Pool>{db});
     }
     template <class Pool, class F>
     decltype(auto) with(Pool& db, idempotent_t, F&& f, const std::stop_token& stop = {}) const {
-        return run<true>(db, f, stop);
+        return run<true>(db, f, stop, lend<Pool>{db});
+    }
+
+    /// db.transaction(f, how): again when no connection is to be had. Work that has begun runs again as `how` says, and not otherwise.
+    template <class Pool, class F, class How = transaction_run>
+    auto transaction(Pool& db, F&& f, const std::type_identity_t<How>& how, const std::stop_token& stop = {}) const {
+        return run<false>(db, f, stop, [&](auto& work) { return db.transaction(work, how); });
+    }
+    template <class Pool, class F, class How = transaction_run>
+    auto transaction(Pool& db, F&& f, const std::stop_token& stop = {}) const {
+        return transaction(db, f, How{}, stop);
     }
 
     /// As `with`, but calls `otherwise()` instead of throwing what may pass and did not.
     template <class Pool, class F, class Otherwise>
     std::invoke_result_t<Otherwise&> with_or(Pool& db, F&& f, Otherwise&& otherwise, const std::stop_token& stop = {}) const {
         try {
-            return run<false>(db, f, stop);
+            return run<false>(db, f, stop, lend<Pool>{db});
         } catch (const error& e) {
             if (!may_pass(e)) throw;
         }
@@ -91,8 +103,17 @@ public:
     [[nodiscard]] const retry_options& options() const noexcept { return o_; }
 
 private:
-    template <bool Idempotent, class Pool, class F>
-    auto run(Pool& db, F& f, const std::stop_token& stop) const -> decltype(db.with(f)) {
+    template <class Pool>
+    struct lend {
+        Pool& db;
+        template <class F>
+        auto operator()(F& work) const -> decltype(db.with(work)) {
+            return db.with(work);
+        }
+    };
+
+    template <bool Idempotent, class Pool, class F, class Lend>
+    auto run(Pool& db, F& f, const std::stop_token& stop, const Lend& lend_to) const -> decltype(lend_to(f)) {
         for (unsigned n = 1;; ++n) {
             bool begun = false;
             auto work = [&](auto& connection) -> decltype(auto) {
@@ -100,7 +121,7 @@ private:
                 return std::invoke(f, connection);
             };
             try {
-                return db.with(work);
+                return lend_to(work);
             } catch (const error& e) { // of an acquire, if the work had not begun
                 if (begun || !may_pass(e) || !again(n, kind_of(e), e.what(), stop)) throw;
             } catch (const std::exception& e) {

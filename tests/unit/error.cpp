@@ -22,7 +22,7 @@ namespace {
 
 constexpr errc all_codes[]{errc::acquire_timeout, errc::exhausted, errc::queue_full, errc::cancelled, errc::pool_closed, errc::pool_suspended,
                            errc::connect_failed, errc::connect_timeout, errc::breaker_open, errc::validation_failed, errc::hook_failed, errc::nested_acquire,
-                           errc::out_of_memory, errc::pool_forked, errc::lock_timeout, errc::lock_lost, errc::lock_failed};
+                           errc::out_of_memory, errc::pool_forked, errc::lock_timeout, errc::lock_lost, errc::lock_failed, errc::outcome_unknown};
 
 static_assert(std::is_error_code_enum_v<errc>);
 static_assert(std::is_base_of_v<std::system_error, cenote::error>);
@@ -80,6 +80,7 @@ TEST_CASE("the messages say which step failed") {
         {errc::lock_timeout, "lock timeout: somebody else holds it"},
         {errc::lock_lost, "lock lost: its session holds it no longer"},
         {errc::lock_failed, "lock failed: an error, or no answer"},
+        {errc::outcome_unknown, "outcome unknown: the answer to the commit did not come; it may have been committed, or rolled back"},
     };
     for (const auto& [code, text] : texts) CHECK(make_error_code(code).message() == text);
     CHECK(std::size(texts) == std::size(all_codes));

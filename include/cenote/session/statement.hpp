@@ -41,8 +41,8 @@ struct transaction_options {
 ///   `bool next(deadline)`                                goes to the next row; false: there is none, and the connection is free again
 ///   `value_view at(std::size_t) const`                   of the row it is on; valid until it goes on
 ///   `std::uint64_t affected() const noexcept`            how many rows were changed, or returned; once next() has said false
-/// Destroying it before that leaves the connection busy. A time that passes inside is class `timeout`: the statement has been cancelled
-/// then and the connection brought back to a known state, or `state` is `unknown`.
+/// Destroying it before that leaves the connection busy, unless it says `static constexpr bool frees_connection = true`. A time that passes
+/// inside is class `timeout`: the statement has been cancelled then and the connection brought back to a known state, or `state` is `unknown`.
 template <class D>
 concept can_query = driver<D> && requires(D& d, typename D::connection& c, const statement& s, deadline by) {
     requires std::movable<decltype(d.query(c, s, by))>;

@@ -5,6 +5,7 @@
 #include <cenote/detail/invalid.hpp>
 #include <cenote/detail/judge.hpp>
 #include <cenote/driver.hpp>
+#include <cenote/session/statement.hpp>
 #include <cenote/testing/manual_clock.hpp>
 #include <cenote/testing/script.hpp>
 
@@ -401,7 +402,7 @@ private:
             f();
         } catch (const driver_error& e) {
             note(loses || e.kind() == error_class::disconnected);
-            throw injected_error{e.kind(), e.what(), e.native_code(), e.sqlstate()};
+            throw injected_error{e.kind(), e.what(), e.native_code(), e.sqlstate(), e.met()};
         } catch (...) {
             note(loses);
             throw;
@@ -591,6 +592,29 @@ public:
         requires can_execute<D>
     {
         faults_.around(site::execute, c.cenote_mark_, by, sql, [&](auto&) { inner_.execute(c.cenote_inner(), sql, by); });
+    }
+    /// Faults come with the statement, not with its rows.
+    [[nodiscard]] auto query(connection& c, const statement& s, deadline by)
+        requires can_query<D>
+    {
+        std::optional<decltype(inner_.query(c.cenote_inner(), s, by))> rows;
+        faults_.around(site::query, c.cenote_mark_, by, s.sql, [&](auto&) { rows.emplace(inner_.query(c.cenote_inner(), s, by)); });
+        return *std::move(rows);
+    }
+    void begin(connection& c, const transaction_options& o, deadline by)
+        requires can_transact<D>
+    {
+        faults_.around(site::begin, c.cenote_mark_, by, {}, [&](auto&) { inner_.begin(c.cenote_inner(), o, by); });
+    }
+    void commit(connection& c, deadline by)
+        requires can_transact<D>
+    {
+        faults_.around(site::commit, c.cenote_mark_, by, {}, [&](auto&) { inner_.commit(c.cenote_inner(), by); });
+    }
+    void forget_statements(connection& c) noexcept
+        requires can_forget_statements<D>
+    {
+        inner_.forget_statements(c.cenote_inner());
     }
     [[nodiscard]] decltype(auto) native_handle(connection& c)
         requires has_native_handle<D>

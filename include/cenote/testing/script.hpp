@@ -29,13 +29,15 @@ namespace cenote::testing {
 /// A place where a pool calls its driver.
 enum class site : unsigned char {
     open, close, peek, ping, state, rollback, reset, reset_start, rollback_start, execute_start, reset_finish, execute, role, interrupter, cancel, sever,
+    query, begin, commit,
 };
-inline constexpr std::size_t site_count = 16;
+inline constexpr std::size_t site_count = 19;
 
 [[nodiscard]] constexpr std::string_view to_string(site s) noexcept {
     constexpr std::array<std::string_view, site_count> names{"open",  "close",       "peek",           "ping",          "state",        "rollback",
                                                              "reset", "reset_start", "rollback_start", "execute_start", "reset_finish", "execute",
-                                                             "role",  "interrupter", "cancel",         "sever"};
+                                                             "role",  "interrupter", "cancel",         "sever",         "query",        "begin",
+                                                             "commit"};
     return names[static_cast<std::size_t>(s)];
 }
 
@@ -58,7 +60,7 @@ struct call {
     std::size_t connection;                ///< its id, counted from 1; 0 in `open`, where there is none yet
     std::size_t number;                    ///< how many calls of this site there were, this one included
     deadline by = deadline::never();       ///< `never` where the call has none
-    std::string_view sql{};                ///< only in `execute` and `execute_start`
+    std::string_view sql{};                ///< only in `execute`, `execute_start` and `query`
 };
 
 /// A door that calls of the driver wait at: closed until `open()`, or until it is destroyed, so a test that fails cannot hang.
