@@ -4,16 +4,17 @@
 #include <array>
 #include <atomic>
 #include <charconv>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
 #include <list>
 #include <memory>
-#include <random>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <utility>
+
+#include <unistd.h>
 
 namespace cenote::drivers::pg {
 
@@ -47,7 +48,12 @@ public:
     const std::string& add(std::string key, std::string name, std::uint64_t age) {
         while (used_.size() >= most_) drop(used_.back().key);
         used_.push_front({std::move(key), std::move(name), age});
-        index_.emplace(used_.front().key, used_.begin());
+        try {
+            index_.emplace(used_.front().key, used_.begin());
+        } catch (...) {
+            aside_.splice(aside_.end(), used_, used_.begin());
+            throw;
+        }
         return used_.front().name;
     }
     [[nodiscard]] std::uint64_t age() const noexcept { return now_->load(std::memory_order_relaxed); }
@@ -84,11 +90,12 @@ public:
 
 private:
     [[nodiscard]] static std::string unique() {
-        std::random_device random;
+        static std::atomic<std::uint64_t> n{0};
+        const auto now = std::chrono::system_clock::now().time_since_epoch().count();
         std::string out = "cenote";
-        for (int i = 0; i < 2; ++i) {
-            std::array<char, 8> digits{};
-            const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), random() & 0xffffffffU, 16);
+        for (const std::uint64_t part : {static_cast<std::uint64_t>(::getpid()), static_cast<std::uint64_t>(now), n++}) {
+            std::array<char, 16> digits{};
+            const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), part, 16);
             out.append("_").append(digits.data(), end.ptr);
         }
         return out + "_";

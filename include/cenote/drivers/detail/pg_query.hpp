@@ -190,11 +190,12 @@ private:
     /// The next rows, or the end.
     void fetch(deadline by) {
         session& s = *std::exchange(s_, nullptr); // unless it goes on
+        r_.reset();
+        at_ = -1;
         if (!arrives(s, doing_, by)) out_of_time(s, doing_, bound_);
         result_owner r = take(s);
         if (!r) fail_broken(s, doing_);
         const ExecStatusType status = PQresultStatus(r.get());
-        at_ = -1;
 #if defined(LIBPQ_HAS_CHUNK_MODE)
         if (status == PGRES_TUPLES_CHUNK) s_ = &s;
 #endif

@@ -10,15 +10,18 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <locale>
 #include <optional>
 #include <span>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <system_error>
 #include <vector>
+
+#if !defined(__cpp_lib_to_chars)
+#include <locale>
+#include <sstream>
+#endif
 
 // Values as PostgreSQL writes and reads them.
 namespace cenote::drivers::pg {
