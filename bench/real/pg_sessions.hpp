@@ -105,16 +105,20 @@ private:
 
     template <class Pool>
     void transactions(Pool& db, PGconn* h) {
-        static constexpr const char* sql = "select s from bench_sessions where id = $1";
+        transactions(db, h, "transaction that reads", "select s from bench_sessions where id = $1");
+        transactions(db, h, "transaction that writes", "update bench_sessions set n = n + 1 where id = $1 returning s");
+    }
+    template <class Pool>
+    void transactions(Pool& db, PGconn* h, const char* test, const char* sql) {
         static constexpr const char* value = "500";
-        compare("transaction", turns_,
+        compare(test, turns_,
                 {{"libpq by hand",
-                  [h] {
+                  [h, sql] {
                       exec(h, "begin");
                       expect_row(h, PQexecParams(h, sql, 1, nullptr, &value, nullptr, nullptr, 0));
                       exec(h, "commit");
                   }},
-                 {"acquire, begin, query, commit, give back", [&db] {
+                 {"acquire, begin, query, commit, give back", [&db, sql] {
                       auto lease = db.acquire(std::chrono::seconds{5});
                       auto& d = lease.driver();
                       d.begin(*lease, {}, soon());

@@ -26,8 +26,9 @@ namespace cenote::drivers::pg {
 /// Waits until a result can be taken without waiting. False: time is up.
 [[nodiscard]] inline bool arrives(session& s, std::string_view doing, deadline by) {
     PGconn* const c = s.handle.get();
+    patience left_over{by};
     while (PQisBusy(c) != 0) {
-        if (by.expired() || !wait_for(PQsocket(c), POLLIN, by)) return false; // also where there is always something
+        if (!left_over.wait(PQsocket(c), POLLIN)) return false;
         if (!take_input(c)) fail_broken(s, doing);
     }
     return true;
@@ -185,6 +186,7 @@ private:
         const errno_kept keep;
         if (!s_->alive()) fail_broken(*std::exchange(s_, nullptr), doing_);
         const unblocked here{*s_};
+        if (PQisBusy(s_->handle.get()) != 0 && by.expired()) out_of_time(*std::exchange(s_, nullptr), doing_, bound_); // though there may always be something
         fetch(by);
     }
     /// The next rows, or the end.

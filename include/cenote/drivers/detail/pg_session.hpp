@@ -242,14 +242,13 @@ class patience {
 public:
     explicit patience(deadline by) noexcept : by_{by} {}
     [[nodiscard]] bool wait(int descriptor, short events) noexcept {
-        if (late_ || !wait_for(descriptor, events, by_)) return false;
-        late_ = by_.expired();
-        return true;
+        if (std::exchange(waited_, true) && by_.expired()) return false; // most wait once: a look at the clock less
+        return wait_for(descriptor, events, by_);
     }
 
 private:
     deadline by_;
-    bool late_ = false;
+    bool waited_ = false;
 };
 
 /// Reads what is there. False: the connection is lost.
