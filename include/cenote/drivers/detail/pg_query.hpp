@@ -15,6 +15,8 @@
 #include <cstdint>
 #include <exception>
 #include <limits>
+#include <memory>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -106,7 +108,8 @@ inline result_owner collect(session& s, std::string_view doing, duration bound, 
     return out;
 }
 
-/// What a statement answers, row by row: all of it here already, or as it arrives. See can_query.
+/// What a statement answers, row by row: all of it here already, and nobody's but its owner's; or as it arrives, and then the connection must
+/// live longer. See can_query.
 class rows {
 public:
     rows() noexcept = default; ///< none
@@ -166,6 +169,9 @@ private:
         int column;
         std::string bytes;
     };
+    struct not_owned {
+        void operator()(session*) const noexcept {}
+    };
 
     [[nodiscard]] std::string_view text(int x) const noexcept {
         return {PQgetvalue(r_.get(), at_, x), static_cast<std::size_t>(PQgetlength(r_.get(), at_, x))};
@@ -180,18 +186,18 @@ private:
     }
     void more(deadline by) {
         if (s_->turn != turn_) {
-            s_ = nullptr;
+            s_.reset();
             fail(error_class::other, doing_, "the connection was used otherwise before all rows were read");
         }
         const errno_kept keep;
-        if (!s_->alive()) fail_broken(*std::exchange(s_, nullptr), doing_);
+        if (!s_->alive()) fail_broken(*s_.release(), doing_);
         const unblocked here{*s_};
-        if (PQisBusy(s_->handle.get()) != 0 && by.expired()) out_of_time(*std::exchange(s_, nullptr), doing_, bound_); // though there may always be something
+        if (PQisBusy(s_->handle.get()) != 0 && by.expired()) out_of_time(*s_.release(), doing_, bound_); // though there may always be something
         fetch(by);
     }
     /// The next rows, or the end.
     void fetch(deadline by) {
-        session& s = *std::exchange(s_, nullptr); // unless it goes on
+        session& s = *s_.release(); // unless it goes on
         r_.reset();
         at_ = -1;
         if (!arrives(s, doing_, by)) out_of_time(s, doing_, bound_);
@@ -199,9 +205,9 @@ private:
         if (!r) fail_broken(s, doing_);
         const ExecStatusType status = PQresultStatus(r.get());
 #if defined(LIBPQ_HAS_CHUNK_MODE)
-        if (status == PGRES_TUPLES_CHUNK) s_ = &s;
+        if (status == PGRES_TUPLES_CHUNK) s_.reset(&s);
 #endif
-        if (status == PGRES_SINGLE_TUPLE) s_ = &s;
+        if (status == PGRES_SINGLE_TUPLE) s_.reset(&s);
         if (s_ == nullptr) {
             if (is_copy(status)) refuse_copy(s, doing_, bound_);
             if (is_error(status)) {
@@ -217,7 +223,7 @@ private:
     }
 
     result_owner r_;
-    session* s_ = nullptr; // until all has arrived
+    std::unique_ptr<session, not_owned> s_; // until all has arrived
     std::uint64_t turn_ = 0;
     std::uint64_t affected_ = 0;
     duration bound_{};
