@@ -66,7 +66,7 @@ private:
     }
 
     /// The first is what the others are compared with.
-    void compare(const char* test, int turns, std::vector<subject> all, const std::function<void()>& between = [] {}) {
+    void compare(const char* test, std::vector<condition> at, int turns, std::vector<subject> all, const std::function<void()>& between = [] {}) {
         for (int i = 0; i < turns + 2; ++i) {
             for (subject& s : all) {
                 if (i < 2) s.turn(); // used to it
@@ -74,15 +74,17 @@ private:
                 between();
             }
         }
-        std::printf("\n   PostgreSQL, %s, us by local socket\n   %-44s %12s %8s\n", test, "", "each", "ratio");
+        std::printf("\n   PostgreSQL, %s", test);
+        for (const auto& [key, value] : at) std::printf(", %s: %s", key.c_str(), value.c_str());
+        std::printf(", us by local socket\n   %-44s %12s %8s\n", "", "each", "ratio");
         const auto base = all.front().times.medians();
         for (const subject& s : all) {
             const auto times = s.times.medians();
             std::vector<double> ratio;
             for (std::size_t w = 0; w < times.size(); ++w) ratio.push_back(times[w] / base[w]);
             std::printf("   %-44s %12.1f %8.3f\n", s.name.c_str(), series::median(times), series::median(ratio));
-            plan_.out->add(row_of(times, "PostgreSQL", test, s.name, {}, "time"));
-            plan_.out->add(row_of(ratio, "PostgreSQL", test, s.name, {}, "ratio", "x"));
+            plan_.out->add(row_of(times, "PostgreSQL", test, s.name, at, "time"));
+            plan_.out->add(row_of(ratio, "PostgreSQL", test, s.name, at, "ratio", "x"));
         }
     }
 
@@ -96,7 +98,7 @@ private:
         const auto query = [&d, &c, values](bool stream, bool keep) {
             return [&d, &c, values, stream, keep] { expect_row(d.query(c, {.sql = sql, .values = values, .stream = stream, .keep = keep}, soon())); };
         };
-        compare("statement", turns_,
+        compare("statement", {}, turns_,
                 {{"libpq, PQexecParams", [h] { expect_row(h, PQexecParams(h, sql, 1, nullptr, &value, nullptr, nullptr, 0)); }},
                  {"query", query(false, false)},
                  {"query, kept", query(false, true)},
@@ -111,7 +113,7 @@ private:
     template <class Pool>
     void transactions(Pool& db, PGconn* h, const char* test, const char* sql) {
         static constexpr const char* value = "500";
-        compare(test, turns_,
+        compare(test, {}, turns_,
                 {{"libpq by hand",
                   [h, sql] {
                       exec(h, "begin");
@@ -149,7 +151,7 @@ private:
         using mode = cenote::postgres::batch::mode;
         const std::function<void()> clear = [h = c.handle()] { exec(h, "truncate bench_sessions"); };
         clear();
-        compare(("bulk, " + std::to_string(n) + " rows").c_str(), plan_.quick ? 1 : 9,
+        compare("bulk", {{"rows", std::to_string(n)}}, plan_.quick ? 1 : 9,
                 {{"row by row", [insert] { insert(false); }},
                  {"row by row, one transaction",
                   [&d, &c, insert] {

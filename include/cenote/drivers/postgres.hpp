@@ -619,7 +619,15 @@ inline void postgres::commit(connection& c, deadline by) {
     if (by.expired()) drivers::pg::fail(error_class::cancelled, doing, "deadline passed before it was sent", {}, condition::statement_timeout);
     drivers::pg::require_free(s, doing, deadline::never());
     if (PQtransactionStatus(s.handle.get()) == PQTRANS_IDLE) drivers::pg::fail(error_class::other, doing, "no transaction is open");
-    const drivers::pg::result_owner r = drivers::pg::round_trip(s, doing, "commit", by);
+    drivers::pg::result_owner r;
+    try {
+        r = drivers::pg::round_trip(s, doing, "commit", by);
+    } catch (const driver_error& e) {
+        // A trigger that runs now may have waited too long for a lock, or lost a server of its own: the answer is as clear as any other.
+        if (!s.alive() || PQtransactionStatus(s.handle.get()) != PQTRANS_IDLE || e.sqlstate() == "08007") throw;
+        if (e.kind() != error_class::timeout && e.kind() != error_class::disconnected) throw;
+        throw driver_error{error_class::other, e.what(), e.native_code(), e.sqlstate(), e.met()};
+    }
     if (drivers::pg::answers(r.get(), "ROLLBACK")) drivers::pg::fail(error_class::other, doing, "the server rolled back instead, as a statement had failed", "25P02");
     drivers::pg::expect(s, r.get(), "COMMIT", doing);
 }

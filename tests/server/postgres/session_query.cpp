@@ -309,6 +309,20 @@ TEST_CASE("pg session: transactions begin once, commit what they say, and never 
     (void)o.query("insert into t values (1)");
     CHECK(pg::error_of([&] { o.d.commit(*o.c, soon()); })->met() == condition::foreign_key_violation);
     CHECK((o.state() == session_state::idle && o.text("select count(*) from t") == "0"));
+    // What goes wrong in a trigger of the commit's is known to have gone wrong, whatever it is called.
+    o.d.execute(*o.c,
+                "create function pg_temp.fails() returns trigger language plpgsql as $$begin raise exception using errcode = new.code, message = 'no'; end$$;"
+                "create temp table f (code text);"
+                "create constraint trigger fails after insert on f deferrable initially deferred for each row execute function pg_temp.fails()",
+                soon());
+    for (const char* code : {"08006", "55P03", "57014"}) {
+        o.d.begin(*o.c, {}, soon());
+        (void)o.query("insert into f values ($1)", {code});
+        const auto e = pg::error_of([&] { o.d.commit(*o.c, soon()); });
+        REQUIRE(e);
+        CHECK((e->sqlstate() == code && e->kind() != error_class::timeout && e->kind() != error_class::disconnected));
+        CHECK((o.state() == session_state::idle && o.text("select count(*) from f") == "0"));
+    }
 }
 
 TEST_CASE("pg session: a deadline cancels the statement and leaves the connection usable", "[alone]") {
