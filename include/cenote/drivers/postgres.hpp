@@ -628,7 +628,9 @@ inline void postgres::commit(connection& c, deadline by) {
         if (e.kind() != error_class::timeout && e.kind() != error_class::disconnected) throw;
         throw driver_error{error_class::other, e.what(), e.native_code(), e.sqlstate(), e.met()};
     }
-    if (drivers::pg::answers(r.get(), "ROLLBACK")) drivers::pg::fail(error_class::other, doing, "the server rolled back instead, as a statement had failed", "25P02");
+    if (drivers::pg::answers(r.get(), "ROLLBACK")) {
+        drivers::pg::fail(error_class::other, doing, "the server rolled back instead, as a statement had failed", "25P02");
+    }
     drivers::pg::expect(s, r.get(), "COMMIT", doing);
 }
 

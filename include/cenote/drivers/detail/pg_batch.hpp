@@ -61,7 +61,8 @@ struct batch_answer {
 class batch_error : public driver_error {
 public:
     batch_error(const driver_error& why, std::size_t at, std::size_t of)
-        : driver_error{why.kind(), "postgres: statement " + std::to_string(at + 1) + " of " + std::to_string(of) + ": " + why.what(), why.native_code(), why.sqlstate(), why.met()},
+        : driver_error{why.kind(), "postgres: statement " + std::to_string(at + 1) + " of " + std::to_string(of) + ": " + why.what(),
+                       why.native_code(), why.sqlstate(), why.met()},
           at_{at} {}
     /// Which, from 0.
     [[nodiscard]] std::size_t at() const noexcept { return at_; }
@@ -88,7 +89,9 @@ public:
         receive();
         if (PQexitPipelineMode(c_) == 0 || PQstatus(c_) != CONNECTION_OK) lost();
         s_.broken = false;
-        if (is_late_) fail(error_class::timeout, doing, "deadline passed; the batch was cancelled, if it had not just ended", {}, condition::statement_timeout);
+        if (is_late_) {
+            fail(error_class::timeout, doing, "deadline passed; the batch was cancelled, if it had not just ended", {}, condition::statement_timeout);
+        }
         if (first_ && how_ == batch::mode::together) throw batch_error{*first_, at_first_, items_.size()};
         return std::move(answers_);
     }
@@ -101,7 +104,9 @@ private:
         s_.broken = false; // for what it says
         fail_broken(s_, doing);
     }
-    [[noreturn]] void given_up() { fail(error_class::timeout, doing, "deadline passed, no answer from the server", {}, condition::statement_timeout); }
+    [[noreturn]] void given_up() {
+        fail(error_class::timeout, doing, "deadline passed, no answer from the server", {}, condition::statement_timeout);
+    }
 
     void send() {
         std::size_t unsent = 0;

@@ -62,7 +62,8 @@ public:
     copying& operator=(const copying&) = delete;
 
 protected:
-    copying(session& s, std::string_view doing, const std::string& sql, ExecStatusType wanted, duration bound, deadline by) : by_{by}, bound_{bound}, doing_{doing} {
+    copying(session& s, std::string_view doing, const std::string& sql, ExecStatusType wanted, duration bound, deadline by)
+        : by_{by}, bound_{bound}, doing_{doing} {
         require_free(s, doing, by);
         const unblocked here{s};
         dispatch(s, doing, bound, by, false, [&](PGconn* c) { return PQsendQuery(c, sql.c_str()); });
@@ -79,10 +80,12 @@ protected:
         else if (s.alive() && PQtransactionStatus(s.handle.get()) == PQTRANS_ACTIVE) (void)collect(s, doing, bound, by);
         if (is_error(PQresultStatus(r.get()))) fail(s, r.get(), doing);
         if (!s.alive() && !s.broken) fail_broken(s, doing);
-        throw std::invalid_argument(std::string{"cenote: postgres: "}.append(doing).append(": the statement is no ").append(wanted == PGRES_COPY_IN ? "COPY … FROM STDIN" : "COPY … TO STDOUT"));
+        const std::string_view rule = wanted == PGRES_COPY_IN ? ": the statement must be COPY … FROM STDIN" : ": the statement must be COPY … TO STDOUT";
+        throw std::invalid_argument(std::string{"cenote: postgres: "}.append(doing).append(rule));
     }
     copying(copying&& o) noexcept
-        : s_{std::exchange(o.s_, nullptr)}, turn_{o.turn_}, by_{o.by_}, bound_{o.bound_}, columns_{o.columns_}, doing_{o.doing_}, is_binary_{o.is_binary_} {}
+        : s_{std::exchange(o.s_, nullptr)}, turn_{o.turn_}, by_{o.by_}, bound_{o.bound_}, columns_{o.columns_}, doing_{o.doing_},
+          is_binary_{o.is_binary_} {}
     ~copying() { abort(); }
 
     /// Ends it without its effect, and leaves the connection free or broken.
@@ -137,7 +140,8 @@ public:
         (void)running();
         if (is_binary_) throw std::logic_error("cenote: postgres: copy_writer.row: the format is binary: write raw data");
         if (values.size() != columns_) {
-            throw std::invalid_argument("cenote: postgres: copy_writer.row: values = " + std::to_string(values.size()) + ": must be " + std::to_string(columns_) + ", one for each column");
+            throw std::invalid_argument("cenote: postgres: copy_writer.row: values = " + std::to_string(values.size()) + ": must be " +
+                                        std::to_string(columns_) + ", one for each column");
         }
         const std::size_t before = text_.size();
         try {

@@ -71,7 +71,8 @@ namespace cenote::drivers::pg {
 [[noreturn]] inline void out_of_time(session& s, std::string_view doing, duration bound) {
     const bool known = stop(s, bound);
     if (!known) s.broken = true;
-    fail(error_class::timeout, doing, known ? "deadline passed; the statement was cancelled, if it had not just ended" : "deadline passed, no answer from the server", {},
+    fail(error_class::timeout, doing,
+         known ? "deadline passed; the statement was cancelled, if it had not just ended" : "deadline passed, no answer from the server", {},
          condition::statement_timeout);
 }
 
@@ -285,7 +286,8 @@ inline void tidy(session& s, std::string_view doing, duration bound, deadline by
 }
 
 /// One statement that is prepared on this connection, now or already.
-[[nodiscard]] inline rows ask_kept(session& s, std::string_view doing, duration bound, deadline by, bool stream, const std::string& sql, const bound_values& values) {
+[[nodiscard]] inline rows ask_kept(session& s, std::string_view doing, duration bound, deadline by, bool stream, const std::string& sql,
+                                   const bound_values& values) {
     std::string key = sql;
     if (values.types() != nullptr) key.append(1, '\0').append(values.shape());
     for (bool again = true;; again = false) {
@@ -294,8 +296,9 @@ inline void tidy(session& s, std::string_view doing, duration bound, deadline by
         if (name == nullptr) {
             std::string fresh = s.kept->name();
             const std::uint64_t age = s.kept->age();
-            (void)ask(s, doing, bound, by, false,
-                      [&](PGconn* c) { return PQsendPrepare(c, fresh.c_str(), sql.c_str(), values.types() != nullptr ? values.count() : 0, values.types()); });
+            (void)ask(s, doing, bound, by, false, [&](PGconn* c) {
+                return PQsendPrepare(c, fresh.c_str(), sql.c_str(), values.types() != nullptr ? values.count() : 0, values.types());
+            });
             name = &s.kept->add(key, std::move(fresh), age);
         }
         try {
@@ -331,7 +334,8 @@ inline void tidy(session& s, std::string_view doing, duration bound, deadline by
     if (o.mode == access::read_write) sql += " read write";
     if (o.deferrable) {
         if (o.isolation != level::serializable || o.mode != access::read_only) {
-            throw std::invalid_argument("cenote: postgres: transaction_options.deferrable = true: must be serializable and read_only as well, or it has no effect");
+            throw std::invalid_argument("cenote: postgres: transaction_options.deferrable = true: must be serializable and read_only as well, "
+                                        "or it has no effect");
         }
         sql += " deferrable";
     }

@@ -68,7 +68,9 @@ public:
     explicit bound_values(std::span<const value_view> values, bool copied = false) {
         using kind = value_view::kind;
         if (values.empty()) return;
-        if (values.size() > 65535) throw std::invalid_argument("cenote: postgres: values = " + std::to_string(values.size()) + ": must be at most 65535");
+        if (values.size() > 65535) {
+            throw std::invalid_argument("cenote: postgres: values = " + std::to_string(values.size()) + ": must be at most 65535");
+        }
         std::size_t needed = 0;
         bool bytes = false;
         for (std::size_t i = 0; i < values.size(); ++i) {
@@ -154,7 +156,9 @@ private:
 
 /// A bytea as the server writes it: in hex, or escaped where the session has asked for that.
 [[nodiscard]] inline bool read_bytea(std::string_view t, std::string& out) {
-    const auto hex = [](char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; };
+    const auto hex = [](char c) {
+        return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    };
     const auto octal = [](char c) { return c >= '0' && c <= '7'; };
     out.clear();
     if (t.starts_with("\\x")) {
