@@ -1,4 +1,5 @@
 // Distributed under the Boost Software License, Version 1.0. See LICENSE.
+#include "pg_sessions.hpp"
 #include "server.hpp"
 
 #include <cenote/drivers/postgres.hpp>
@@ -28,6 +29,7 @@ struct postgres {
     }
     [[nodiscard]] static int descriptor(driver::connection& c) { return PQsocket(c.handle()); }
     static void select(driver::connection& c) { execute(c, "select 1", PGRES_TUPLES_OK); }
+    static void sessions(const bench::plan& p) { bench::pg_sessions{p, driver::options{.conninfo = bench::from_environment("CENOTE_PG_UNIX")}}.run(); }
     static void begin(driver::connection& c) { execute(c, "begin", PGRES_COMMAND_OK); }
 
 private:

@@ -27,7 +27,7 @@ namespace bench {
 ///
 /// Shape    Db, all static: `driver`; `name`; `port()` and `process()` of the server; `local()` a driver by local socket, `tcp(host, port)`
 ///          one without TLS, `ways()` names and drivers; `select(connection)` one query and its answer, `begin(connection)` a transaction,
-///          `descriptor(connection)`.
+///          `descriptor(connection)`. And, if it likes, `sessions(plan)`: what more is measured of this one.
 template <class Db>
 int measure(int count, char** arguments) {
     if (count != 3) {
@@ -41,6 +41,7 @@ int measure(int count, char** arguments) {
         const parked_thread beside;
         load<Db>{p}.run();
         prices<Db>{p}.run();
+        if constexpr (requires { Db::sessions(p); }) Db::sessions(p);
     } catch (const std::exception& e) {
         std::fprintf(stderr, "%s: %s\n", Db::name, e.what());
         return 1;

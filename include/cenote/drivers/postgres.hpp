@@ -4,14 +4,19 @@
 #include <cenote/credentials.hpp>
 #include <cenote/detail/invalid.hpp>
 #include <cenote/driver.hpp>
+#include <cenote/drivers/detail/pg_batch.hpp>
 #include <cenote/drivers/detail/pg_cancel.hpp>
+#include <cenote/drivers/detail/pg_copy.hpp>
 #include <cenote/drivers/detail/pg_dial.hpp>
+#include <cenote/drivers/detail/pg_query.hpp>
 #include <cenote/drivers/detail/pg_session.hpp>
 #include <cenote/drivers/detail/pg_target.hpp>
 #include <cenote/drivers/detail/socket.hpp>
+#include <cenote/session/statement.hpp>
 
 #include <libpq-fe.h>
 
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
@@ -106,6 +111,24 @@ public:
         std::size_t drain_bytes = std::size_t{64} * 1024;
         duration drain_time = std::chrono::milliseconds{1};
 
+        /// How many statements each connection keeps prepared, of those that ask for it (`statement::keep`); beyond that the one used longest ago
+        /// goes. They live as long as the connection, or until a full reset. Where the schema changes under one, all connections prepare
+        /// theirs anew; outside a transaction nobody notices, inside one the statement fails as `stale_plan`.
+        ///
+        /// Default  0: none are kept, and nothing is paid for it.
+        /// Cost     a round trip more the first time, and when one goes; the planning less each time after.
+        /// With     PgBouncer in transaction mode: leave it at 0, unless PgBouncer keeps track itself (1.21 with max_prepared_statements).
+        ///          Elsewhere its sessions change under the connection: statements are not found and prepared anew all the time, never mixed up.
+        std::size_t statement_cache = 0;
+
+        /// How much longer than its deadline a statement, batch or copy may take to be cancelled, which leaves the connection usable.
+        ///
+        /// Default  500 ms: several round trips to another continent. 0 does not cancel: the connection is of no more use then.
+        /// Range    ≥ 0, else std::invalid_argument.
+        /// With     the server's own limit is a belt for when it cannot be reached: `init = {"set statement_timeout = '60s'"}`. It is not set
+        ///          along with each deadline, as that would be a round trip more.
+        duration cancel_time = std::chrono::milliseconds{500};
+
         /// Hears what the server says beside its answers: notices, warnings and the last words of a session that is ended.
         ///
         /// Default  nobody.
@@ -117,12 +140,20 @@ public:
     class dialling;
     class interrupt_token;
     class result;
+    using rows = drivers::pg::rows;
+    using copy_writer = drivers::pg::copy_writer;
+    using copy_reader = drivers::pg::copy_reader;
+    using batch = drivers::pg::batch;
+    using batch_answer = drivers::pg::batch_answer;
+    using batch_error = drivers::pg::batch_error;
     /// A value for `$1`, `$2` …: text as PostgreSQL reads it, or nothing for NULL.
     using parameter = std::optional<std::string_view>;
 
     explicit postgres(std::string conninfo) : postgres{with_conninfo(std::move(conninfo))} {}
     explicit postgres(const char* conninfo) : postgres{std::string{conninfo}} {}
-    explicit postgres(options o) : options_{checked(std::move(o))}, plan_{make_plan(options_)} {}
+    explicit postgres(options o) : options_{checked(std::move(o))}, plan_{make_plan(options_)} {
+        if (options_.statement_cache != 0) plans_ = std::make_shared<std::atomic<std::uint64_t>>(0);
+    }
 
     [[nodiscard]] const options& settings() const noexcept { return options_; }
 
@@ -174,11 +205,42 @@ public:
     result execute(connection& c, std::string_view sql, std::span<const parameter> values, deadline by);
     result execute(connection& c, std::string_view sql, std::initializer_list<parameter> values, deadline by);
 
-    /// The first value that a statement answers, as text; nothing for NULL and where there is no row.
-    [[nodiscard]] std::optional<std::string> ask(connection& c, std::string_view sql, deadline by);
-
     /// The number that the login gave the session: pg_backend_pid() says another where a pooler is in between.
     [[nodiscard]] static std::uint64_t session_number(connection& c) noexcept;
+
+    /// One statement, placeholders `$1`, `$2` …; see `can_query`. Values go as text whose type the server infers from the place, so that an
+    /// integer fits wherever one can be written; bytes are a bytea. Columns come back as what they are: boolean, integers, floats, bytea; all
+    /// others as text, numerics too, as nothing is to be lost.
+    ///
+    /// Errors   driver_error; std::invalid_argument for a text with a zero byte, more than 65535 values, 1 GiB or more. A deadline that has
+    ///          passed: class `timeout`. The statement has been cancelled then, or had just ended, which nobody knows; the connection is
+    ///          usable (inside a transaction: for its rollback), or `unknown` where that took longer than `options.cancel_time`.
+    rows query(connection& c, const statement& what, deadline by);
+    /// Begins a transaction.
+    ///
+    /// Errors   driver_error; when one is open already. std::invalid_argument: deferrable, but not serializable and read only.
+    void begin(connection& c, const transaction_options& how, deadline by);
+    /// Errors   driver_error: the transaction was rolled back; where it is of class `disconnected` or `timeout`, nobody knows. One whose
+    ///          deadline had passed before it was sent is of class `cancelled`, and still open. It is never cancelled once sent: a commit that waits
+    ///          for a standby would count as done.
+    void commit(connection& c, deadline by);
+    /// What `statement::keep` has prepared is not used again, and deallocated when next a statement is kept.
+    void forget_statements(connection& c) noexcept;
+
+    /// Begins `copy … from stdin`. The one deadline is for all of it. The connection must outlive what is returned, and is busy meanwhile.
+    ///
+    /// Shape    `auto w = d.copy_in(c, "copy t from stdin", by); w.row({1, "one"}); w.row({2, nullptr}); w.finish();`
+    /// Errors   driver_error; std::invalid_argument for any other statement.
+    [[nodiscard]] copy_writer copy_in(connection& c, std::string_view sql, deadline by);
+    /// Begins `copy … to stdout`, likewise.
+    ///
+    /// Shape    `for (auto r = d.copy_out(c, "copy t to stdout", by); r.next();) use(r.fields());`
+    [[nodiscard]] copy_reader copy_out(connection& c, std::string_view sql, deadline by);
+    /// Sends all statements of a batch at once, and returns an answer for each.
+    ///
+    /// Errors   batch_error when one fails that all depend on; driver_error otherwise. Class `disconnected` or `timeout`: nobody knows what
+    ///          took place.
+    std::vector<batch_answer> run(connection& c, const batch& b, batch::mode how, deadline by);
 
     /// What the server reported with its last answer: `standby` in recovery, or where transactions are read only by default. Servers
     /// before 14 do not report it and are asked.
@@ -230,6 +292,7 @@ private:
 
     options options_;
     std::shared_ptr<const drivers::pg::blueprint> plan_;
+    drivers::pg::plan_age plans_; // none if no statement is kept
 };
 
 /// One session at the server. Closed by the driver; a detached one closes itself.
@@ -313,6 +376,7 @@ inline postgres::options postgres::checked(options o) {
                           "must be 0 … 2147483647 ms; 0 leaves it to the server");
     }
     detail::require_not_negative("postgres.options.drain_time", o.drain_time);
+    detail::require_not_negative("postgres.options.cancel_time", o.cancel_time);
     for (const std::string& sql : o.init) {
         if (sql.empty() || sql.find('\0') != sql.npos) {
             drivers::pg::refuse("options.init", sql.empty() ? "''" : "a text with a zero byte", "must be statements, not empty and without a zero byte");
@@ -407,6 +471,8 @@ inline bool postgres::send_reset(session& s) const noexcept {
     PQuntrace(h);
     PQsetNoticeReceiver(h, &session::receive, &s);
     s.clears = true;
+    ++s.turn;
+    if (s.kept) s.kept->forget();
     const bool open = s.rolls_back = PQtransactionStatus(h) != PQTRANS_IDLE;
     if (!open && plan_->init.empty() && !s.checked) return PQsendQuery(h, "discard all") == 1;
     if (PQenterPipelineMode(h) == 0) return false;
@@ -542,13 +608,73 @@ inline postgres::result postgres::execute(connection& c, std::string_view sql, s
     })};
 }
 
-inline std::optional<std::string> postgres::ask(connection& c, std::string_view sql, deadline by) {
-    const result said = execute(c, sql, {}, by);
-    const parameter first = said.rows() != 0 && said.columns() != 0 ? said.at(0, 0) : parameter{};
-    return first ? std::optional<std::string>{*first} : std::nullopt;
-}
 inline std::uint64_t postgres::session_number(connection& c) noexcept {
     return c.handle() != nullptr ? static_cast<std::uint64_t>(PQbackendPID(c.handle())) : 0;
+}
+
+inline postgres::rows postgres::query(connection& c, const statement& what, deadline by) {
+    constexpr std::string_view doing = "statement failed";
+    const drivers::errno_kept keep;
+    session& s = usable(c, doing);
+    const drivers::pg::bound_values values{what.values};
+    const std::string sql = terminated(what.sql);
+    if (what.keep && plans_) {
+        if (!s.kept) s.kept = std::make_unique<drivers::pg::kept_statements>(options_.statement_cache, plans_);
+        return drivers::pg::ask_kept(s, doing, options_.cancel_time, by, what.stream, sql, values);
+    }
+    return drivers::pg::ask(s, doing, options_.cancel_time, by, what.stream, [&](PGconn* h) {
+        return PQsendQueryParams(h, sql.c_str(), values.count(), values.types(), values.data(), values.lengths(), values.formats(), 0);
+    });
+}
+
+inline void postgres::forget_statements(connection& c) noexcept {
+    if (c.s_ && c.s_->kept) c.s_->kept->drop_all();
+}
+
+inline void postgres::begin(connection& c, const transaction_options& how, deadline by) {
+    constexpr std::string_view doing = "cannot begin a transaction";
+    const drivers::errno_kept keep;
+    session& s = usable(c, doing);
+    const std::string sql = drivers::pg::begin_sql(how);
+    drivers::pg::require_free(s, doing, by);
+    if (PQtransactionStatus(s.handle.get()) != PQTRANS_IDLE) drivers::pg::fail(error_class::other, doing, "one is open already");
+    drivers::pg::expect(s, drivers::pg::round_trip(s, doing, sql.c_str(), by).get(), "BEGIN", doing);
+}
+
+inline void postgres::commit(connection& c, deadline by) {
+    constexpr std::string_view doing = "cannot commit";
+    const drivers::errno_kept keep;
+    session& s = usable(c, doing);
+    // Not of class timeout, as everybody knows: it was not even sent.
+    if (by.expired()) drivers::pg::fail(error_class::cancelled, doing, "deadline passed before it was sent", {}, condition::statement_timeout);
+    drivers::pg::require_free(s, doing, deadline::never());
+    if (PQtransactionStatus(s.handle.get()) == PQTRANS_IDLE) drivers::pg::fail(error_class::other, doing, "no transaction is open");
+    drivers::pg::result_owner r;
+    try {
+        r = drivers::pg::round_trip(s, doing, "commit", by);
+    } catch (const driver_error& e) {
+        // A trigger that runs now may have waited too long for a lock, or lost a server of its own: the answer is as clear as any other.
+        if (!s.alive() || PQtransactionStatus(s.handle.get()) != PQTRANS_IDLE || e.sqlstate() == "08007") throw;
+        if (e.kind() != error_class::timeout && e.kind() != error_class::disconnected) throw;
+        throw driver_error{error_class::other, e.what(), e.native_code(), e.sqlstate(), e.met()};
+    }
+    if (drivers::pg::answers(r.get(), "ROLLBACK")) {
+        drivers::pg::fail(error_class::other, doing, "the server rolled back instead, as a statement had failed", "25P02");
+    }
+    drivers::pg::expect(s, r.get(), "COMMIT", doing);
+}
+
+inline postgres::copy_writer postgres::copy_in(connection& c, std::string_view sql, deadline by) {
+    const drivers::errno_kept keep;
+    return {usable(c, "cannot copy in"), terminated(sql), options_.cancel_time, by};
+}
+inline postgres::copy_reader postgres::copy_out(connection& c, std::string_view sql, deadline by) {
+    const drivers::errno_kept keep;
+    return {usable(c, "cannot copy out"), terminated(sql), options_.cancel_time, by};
+}
+inline std::vector<postgres::batch_answer> postgres::run(connection& c, const batch& b, batch::mode how, deadline by) {
+    const drivers::errno_kept keep;
+    return drivers::pg::pipeline{usable(c, "batch failed"), b, how, options_.cancel_time, by}.run();
 }
 
 inline std::string postgres::terminated(std::string_view text) {

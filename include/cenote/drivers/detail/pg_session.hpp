@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cenote/driver.hpp>
+#include <cenote/drivers/detail/pg_kept.hpp>
 #include <cenote/drivers/detail/secret.hpp>
 #include <cenote/drivers/detail/socket.hpp>
 
@@ -11,6 +12,7 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -72,6 +74,31 @@ using connection_owner = std::unique_ptr<PGconn, finish_connection>;
     return error_class::other;
 }
 
+/// What a SQLSTATE means, the same for every database. 57014 is `cancelled`: whether a limit of the server's did it is in its text only.
+[[nodiscard]] constexpr condition condition_of(std::string_view sqlstate) noexcept {
+    struct entry {
+        std::string_view sqlstate;
+        condition means;
+    };
+    constexpr entry table[] = {
+        {"23505", condition::unique_violation},      {"23503", condition::foreign_key_violation}, {"23001", condition::foreign_key_violation},
+        {"23502", condition::not_null_violation},    {"23514", condition::check_violation},       {"23P01", condition::exclusion_violation},
+        {"40001", condition::serialization_failure}, {"40P01", condition::deadlock},              {"55P03", condition::lock_timeout},
+        {"57014", condition::cancelled},             {"25006", condition::read_only},             {"42501", condition::permission_denied},
+        {"42601", condition::syntax_error},          {"42P01", condition::undefined_object},      {"42703", condition::undefined_object},
+        {"42883", condition::undefined_object},      {"42704", condition::undefined_object},      {"42P02", condition::undefined_object},
+        {"3F000", condition::undefined_object},      {"3D000", condition::undefined_object},      {"42P07", condition::duplicate_object},
+        {"42701", condition::duplicate_object},      {"42710", condition::duplicate_object},      {"42723", condition::duplicate_object},
+        {"42P03", condition::duplicate_object},      {"42P04", condition::duplicate_object},      {"42P05", condition::duplicate_object},
+        {"42P06", condition::duplicate_object},
+    };
+    for (const entry& e : table) {
+        if (e.sqlstate == sqlstate) return e.means;
+    }
+    if (sqlstate.size() == 5 && sqlstate.starts_with("22")) return condition::data_error;
+    return class_of(sqlstate) == error_class::disconnected ? condition::disconnected : condition::none;
+}
+
 /// What the server says beside its answers.
 struct notice {
     std::string_view severity; ///< in the server's language
@@ -116,6 +143,8 @@ struct session {
     bool rolls_back = false;          ///< a rollback was started, alone or before that
     bool checked = false;             ///< the server has taken `blueprint::check`
     bool broken = false;              ///< a call was given up half-way: what comes next cannot be told from its answer
+    std::uint64_t turn = 0;           ///< counts what was begun, so that what was begun before knows that it is over
+    std::unique_ptr<kept_statements> kept{}; ///< none until one is to be kept
 };
 
 /// A text without the password that the connection was made with, wherever it came from.
@@ -138,8 +167,12 @@ struct session {
     return out;
 }
 
+[[noreturn]] inline void fail(error_class kind, std::string_view doing, std::string_view why, std::string_view sqlstate, condition met) {
+    throw driver_error{kind, std::string{"postgres: "}.append(doing).append(": ").append(one_line(why)), 0, std::string{sqlstate}, met};
+}
 [[noreturn]] inline void fail(error_class kind, std::string_view doing, std::string_view why, std::string_view sqlstate = {}) {
-    throw driver_error{kind, std::string{"postgres: "}.append(doing).append(": ").append(one_line(why)), 0, std::string{sqlstate}};
+    const condition met = condition_of(sqlstate);
+    fail(kind, doing, why, sqlstate, met == condition::none && kind == error_class::disconnected ? condition::disconnected : met);
 }
 
 /// The connection is of no more use.
@@ -168,12 +201,15 @@ struct session {
     if (text.empty()) text = PQresultErrorMessage(r);
     if (const std::string_view detail = field(r, PG_DIAG_MESSAGE_DETAIL); !detail.empty()) text.append(" (").append(detail).append(")");
     if (kind == error_class::server_full) text.insert(0, "too many connections: ");
-    fail(kind, doing, without_password(s.handle.get(), std::move(text)), code);
+    condition met = condition_of(code);
+    // Who asked is in the text alone, and that in the server's language: in any other than English it counts as cancelled.
+    if (code == "57014" && text.find("statement timeout") != text.npos) met = condition::statement_timeout;
+    fail(kind, doing, without_password(s.handle.get(), std::move(text)), code, met);
 }
 
 [[noreturn]] inline void give_up(session& s, std::string_view doing) {
     s.broken = true;
-    fail(error_class::timeout, doing, "deadline passed, no answer from the server");
+    fail(error_class::timeout, doing, "deadline passed, no answer from the server", {}, condition::statement_timeout);
 }
 
 /// Keeps libpq from waiting in its own way for as long as a call of the driver takes.
@@ -207,14 +243,13 @@ class patience {
 public:
     explicit patience(deadline by) noexcept : by_{by} {}
     [[nodiscard]] bool wait(int descriptor, short events) noexcept {
-        if (late_ || !wait_for(descriptor, events, by_)) return false;
-        late_ = by_.expired();
-        return true;
+        if (std::exchange(waited_, true) && by_.expired()) return false; // most wait once: a look at the clock less
+        return wait_for(descriptor, events, by_);
     }
 
 private:
     deadline by_;
-    bool late_ = false;
+    bool waited_ = false;
 };
 
 /// Reads what is there. False: the connection is lost.
@@ -282,6 +317,7 @@ inline result_owner finish(session& s, std::string_view doing, deadline by) {
             flush(s, doing, by);
             if (status == PGRES_COPY_OUT) continue;
         }
+        if (s.kept) s.kept->heard(PQcmdStatus(r.get()));
         if (is_error(status) && !bad) bad = std::move(r);
         else last = std::move(r);
     }
@@ -307,6 +343,7 @@ result_owner round_trip(session& s, std::string_view doing, deadline by, Send se
     if (!s.alive()) fail_broken(s, doing);
     if (PQpipelineStatus(s.handle.get()) != PQ_PIPELINE_OFF) fail(error_class::other, doing, "the connection is in pipeline mode"); // no answer would come
     const unblocked here{s, doing, by};
+    ++s.turn;
     if (send(s.handle.get()) == 0) {
         if (!s.alive()) fail_broken(s, doing);
         fail(error_class::other, doing, PQerrorMessage(s.handle.get())); // refused by libpq: another command is unfinished
@@ -328,6 +365,7 @@ struct drain_bound {
 [[nodiscard]] inline bool drain(session& s, drain_bound bound, deadline by) {
     constexpr std::string_view doing = "cannot clean up";
     PGconn* const c = s.handle.get();
+    ++s.turn;
     by = by.sooner(deadline::in(bound.time));
     const unblocked here{s, doing, by};
     patience left_over{by};
