@@ -127,8 +127,8 @@ public:
         /// How long a `query` whose deadline has passed takes to have its statement stopped and to read the rest of its answer, so that
         /// the connection stays of use. Then it is cut.
         ///
-        /// Default  500 ms: KILL QUERY needs a connection of its own. 0: the connection is cut at the deadline, and the server not told.
-        duration cancel_within = std::chrono::milliseconds{500};
+        /// Default  1 s: KILL QUERY needs a connection of its own. 0: the connection is cut at the deadline, and the server not told.
+        duration cancel_within = std::chrono::seconds{1};
 
         /// The last word on a handle before it connects: more mysql_options. Called on each connect, on several threads at once.
         ///

@@ -75,24 +75,26 @@ public:
             for (unsigned i = 0; i < mysql_num_fields(r); ++i) each(std::string_view{f[i].name, f[i].name_length}, kind_of(f[i]));
         }
     }
-    /// Goes to the next row. False: there was none left, and the connection is free.
-    [[nodiscard]] bool fetch() {
+    /// Goes to the next row. False: there was none left, and the connection is free. Rows that are there already make nobody wait, so that
+    /// somebody must `look` at the clock now and then.
+    [[nodiscard]] bool fetch(bool look) {
         if (s_.open_ == nullptr) {
+            if (look && by_.expired()) stop_call();
             s_.call_.fetch();
             finish_call();
             return s_.call_.row() != nullptr;
         }
         auto late = stopper();
         limit l{s_.handle_, by_, false, late};
+        if (look && l.look()) stop_rows(l);
         return fetch_within(l);
     }
     /// All of them, each of its values handed on.
     template <class F>
     void fetch_all(const std::vector<value_view::kind>& kinds, F each) {
         if (s_.open_ == nullptr) {
-            for (unsigned n = 1; fetch(); ++n) {
+            for (unsigned n = 1; fetch(n % 16 == 0); ++n) {
                 for (std::size_t i = 0; i < kinds.size(); ++i) each(at(kinds[i], i));
-                if (n % 64 == 0 && by_.expired()) stop_call();
             }
             return;
         }
@@ -100,7 +102,7 @@ public:
         limit l{s_.handle_, by_, false, late};
         for (unsigned n = 1; fetch_within(l); ++n) {
             for (std::size_t i = 0; i < kinds.size(); ++i) each(s_.open_->at(i));
-            if (n % 64 == 0 && l.look()) stop_rows(l);
+            if (n % 16 == 0 && l.look()) stop_rows(l);
         }
     }
     /// The kind matters for text only.
@@ -363,7 +365,7 @@ public:
             target_->fail(error_class::other, "cannot go on with the rows of a statement on", "the connection has done something else since");
         }
         is_over_ = true; // if it throws
-        is_over_ = !ask(by).fetch();
+        is_over_ = !ask(by).fetch(affected_ % 16 == 15);
         if (!is_over_) ++affected_;
         return !is_over_;
     }
