@@ -181,9 +181,10 @@ private:
     /// The values of one statement are bound anew each time, and the client keeps no pointer to them that it would follow later.
     void prepare_and_run(const statement& q, bool keep) {
         parameters values{q.values};
-        constexpr std::size_t little = 8 * 1024; // what any socket takes at once
+        constexpr std::size_t little = 16 * 1024; // what any socket takes at once
+        const bool is_little = values.bytes() + q.sql.size() <= little;
         auto late = stopper();
-        limit l{s_.handle_, by_, values.bytes() + q.sql.size() > little, late};
+        limit l{s_.handle_, by_, !is_little, late};
 
         prepared* p = nullptr;
         if (keep) {
@@ -201,7 +202,7 @@ private:
         }
         live_ = p;
         try {
-            if (!run(*p, is_new, values, q.sql)) fail_run(*p, l);
+            if (!run(*p, is_new, is_little, values, q.sql)) fail_run(*p, l);
             if (mysql_stmt_field_count(p->handle()) > 0) {
                 s_.open_ = p;
                 p->bind_rows();
@@ -218,12 +219,13 @@ private:
         }
     }
     /// Without asking twice where that can be done. False: it failed.
-    [[nodiscard]] bool run(prepared& p, bool is_new, parameters& values, std::string_view sql) {
+    [[nodiscard]] bool run(prepared& p, bool is_new, [[maybe_unused]] bool is_little, parameters& values, std::string_view sql) {
         MYSQL_STMT* const h = p.handle();
         std::size_t placeholders = 0;
 #if defined(MARIADB_PACKAGE_VERSION_ID)
-        // Values are sent before anybody has counted the placeholders. A server that met fewer or more would read nonsense.
-        if (is_new && count_placeholders(sql, placeholders)) {
+        // The values are sent before anybody has counted the placeholders: a server that met fewer or more would read nonsense. And before
+        // anybody reads what the server says of them: much of both, and each would wait for the other to read.
+        if (is_new && is_little && count_placeholders(sql, placeholders)) {
             check_count(values.size(), placeholders);
             const auto n = static_cast<unsigned>(placeholders);
             if (n > 0 && (mysql_stmt_attr_set(h, STMT_ATTR_PREBIND_PARAMS, &n) != 0 || mysql_stmt_bind_param(h, values.data()) != 0)) return false;
