@@ -3,8 +3,6 @@
 #include "server/mysql/session_support.hpp"
 #include "server/support/punctuality.hpp"
 
-#include <cenote/pool.hpp>
-
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 
@@ -353,21 +351,4 @@ TEST_CASE("Many rows are inserted with few statements, whatever they and their c
     CHECK_THROWS_AS(a.driver.insert_many(a.c, t.name(), names, std::vector<value_view>(3), soon()), std::invalid_argument);
     CHECK_THROWS_AS(a.driver.insert_many(a.c, t.name(), {}, values, soon()), std::invalid_argument);
     CHECK_THROWS_AS(a.driver.insert_many(a.c, "", names, values, soon()), std::invalid_argument);
-}
-
-TEST_CASE("Rows left half read go back to the pool with their connection, and the next user does not meet them") {
-    cenote::pool<mysql, cenote::fixed<1>> db{mysql{keeping(by_socket(), 3)}};
-    for (int i = 0; i < 20; ++i) {
-        {
-            auto lease = db.acquire();
-            auto& c = *lease;
-            auto rows = lease.driver().query(c, {.sql = i % 4 == 0 ? endless : "select 1 union select 2", .stream = true, .keep = i % 2 == 0}, soon());
-            REQUIRE(rows.next(soon()));
-        }
-        auto lease = db.acquire();
-        const std::array<value_view, 1> values{i};
-        auto rows = lease.driver().query(*lease, {.sql = "select ?", .values = values, .keep = true}, soon());
-        REQUIRE(rows.next(soon()));
-        CHECK(rows.at(0).integer() == i);
-    }
 }

@@ -18,6 +18,7 @@
 #include <vector>
 
 using namespace mysql_tests;
+using namespace std::string_literals;
 using Catch::Matchers::ContainsSubstring;
 
 static_assert(cenote::can_query<mysql>);
@@ -26,7 +27,7 @@ static_assert(cenote::can_forget_statements<mysql>);
 
 TEST_CASE("Values of every kind come back as they went in, whole and streamed, prepared once and kept, in one round trip or two") {
     const table t{"id int primary key auto_increment, i bigint, u bigint unsigned, r double, b bool, tx longtext, by_ longblob"};
-    const std::string big(1 << 20, 'z'), odd{"quote ' back \\ zero \0 end \xc3\xa4", 32};
+    const std::string big(1 << 20, 'z'), odd = "quote ' back \\ zero \0 end \xc3\xa4"s;
     const std::vector<std::byte> raw{std::byte{0}, std::byte{255}, std::byte{'\''}};
     const std::vector<std::vector<value_view>> in{
         {std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::uint64_t>::max(), 0.1, true, big, std::span{raw}},
