@@ -219,6 +219,9 @@ TEST_CASE("Statements are kept up to the limit, and prepared again when they hav
     CHECK(error_of([&] { (void)ask(all); })->met() == condition::undefined_object);
     opened{as_root()}.run("create table " + t.name() + " (n int)");
 
+    (void)ask_for(a, "lock tables " + t.name() + " read", {}, {.keep = true}); // cannot be prepared
+    (void)ask_for(a, "unlock tables", {}, {.keep = true});
+
     opened off{by_socket()}; // and none without
     for (int i = 0; i < 3; ++i) (void)first(off, "select ?", {1}, {.keep = true});
     CHECK(count_of(off, "Com_stmt_prepare") == 3);

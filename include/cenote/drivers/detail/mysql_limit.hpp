@@ -44,6 +44,8 @@ public:
     ~limit() { end(); }
 
     [[nodiscard]] bool passed() const noexcept { return passed_; }
+    /// When the call is over: whether it was in time. Then `late` will not be called any more; otherwise it has come to its end.
+    [[nodiscard]] bool ended_in_time() noexcept { return conclude(); }
     /// For whoever reads rows that never make the client wait: looks at the clock. True: time is up, and `late` has been called.
     [[nodiscard]] bool look() noexcept {
         if (!passed_ && by_.expired()) pass();
@@ -71,6 +73,7 @@ private:
         passed_ = true;
         until_ = call_late_(late_);
     }
+    [[nodiscard]] bool conclude() const noexcept { return !passed_; }
     /// Where Connector/C waits.
     static int wait(my_socket fd, flag is_read, int) noexcept {
         limit& l = *now_;
@@ -97,14 +100,14 @@ private:
 #else
     void begin() {
         if (by_.is_never()) return;
+        socket_ = descriptor_copy{descriptor(m_)};
         beside_ = std::thread{[this] {
             attach_thread();
             std::unique_lock lock{m_ended_};
             if (ended_.wait_until(lock, by_.at(), [this] { return is_ended_; })) return;
-            pass_once(lock);
+            pass_once();
             if (ended_.wait_until(lock, until_.load().at(), [this] { return is_ended_; })) return;
-            cut_ = descriptor_copy{descriptor(m_)};
-            cut_.shut();
+            socket_.shut();
         }};
     }
     void end() noexcept {
@@ -117,10 +120,15 @@ private:
         beside_.join();
     }
     void pass() noexcept { // the thread beside has seen it too
-        std::unique_lock lock{m_ended_};
-        pass_once(lock);
+        const std::lock_guard lock{m_ended_};
+        pass_once();
     }
-    void pass_once(std::unique_lock<std::mutex>&) noexcept {
+    [[nodiscard]] bool conclude() noexcept {
+        const std::lock_guard lock{m_ended_}; // whoever has begun to stop it has done so
+        if (!passed_) is_ended_ = true;
+        return !passed_;
+    }
+    void pass_once() noexcept { // locked
         if (passed_.exchange(true)) return;
         until_ = call_late_(late_);
     }
@@ -128,13 +136,13 @@ private:
     std::mutex m_ended_{};
     std::condition_variable ended_{};
     bool is_ended_ = false;
-    descriptor_copy cut_{};
+    descriptor_copy socket_{};
     std::thread beside_{};
 #endif
 
     MYSQL* m_;
     deadline by_;
-    std::atomic<deadline> until_{deadline{time_point{}}};
+    std::atomic<deadline> until_{deadline::never()}; // until it is known
     void* late_;
     deadline (*call_late_)(void*) noexcept;
     std::atomic<bool> passed_{false};

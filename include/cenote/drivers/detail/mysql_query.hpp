@@ -17,6 +17,7 @@
 #include <cstring>
 #include <memory>
 #include <memory_resource>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -40,9 +41,7 @@ public:
         ++s_.serial_;
         const bool keep = q.keep && t_.opt.statement_cache > 0;
         if (q.values.empty() && !keep) {
-            s_.call_.ask(s_.handle_, q.sql);
-            finish_call();
-            if (!has_rows() && !noted_) note_changes();
+            send_text(q.sql);
             return;
         }
         if (!keep) {
@@ -53,6 +52,11 @@ public:
         try {
             prepare_and_run(q, true);
         } catch (const driver_error& e) {
+            constexpr int not_preparable = 1295; // ER_UNSUPPORTED_PS
+            if (e.native_code() == not_preparable && q.values.empty()) {
+                send_text(q.sql);
+                return;
+            }
             // Not if it may have had an effect: with other columns than before (2057) it has run.
             if (!may_repeat || e.kind() != error_class::stale_plan || s_.state() != session_state::idle) throw;
             if (e.native_code() == 2057 && !only_reads(q.sql)) throw;
@@ -87,7 +91,9 @@ public:
         auto late = stopper();
         limit l{s_.handle_, by_, false, late};
         if (look && l.look()) stop_rows(l);
-        return fetch_within(l);
+        if (!fetch_within(l)) return false;
+        if (!l.ended_in_time()) stop_rows(l);
+        return true;
     }
     /// All of them, each of its values handed on.
     template <class F>
@@ -111,27 +117,27 @@ public:
         return read_text(is, s_.call_.row()[i], mysql_fetch_lengths(s_.call_.rows())[i]);
     }
 
-    void set_deadline(deadline by) noexcept { by_ = by; }
-
 private:
     static constexpr std::string_view doing = "statement failed on";
 
     [[noreturn]] void fail_late(std::string_view why) {
+        is_told_ = true;
         t_.fail(error_class::timeout, doing, "timeout: " + std::string{why}, 0, {}, condition::statement_timeout);
     }
     /// Has the statement stopped. Until when its answer is worth waiting for; not at all, if the server could not be asked.
     [[nodiscard]] deadline stop() noexcept {
         const deadline until = deadline::in(t_.opt.cancel_within);
         try {
-            auto token = driver_.interrupter(s_);
-            driver_.cancel(token, until);
+            if (!token_) token_.emplace(driver_.interrupter(s_));
+            driver_.cancel(*token_, until);
             was_stopped_ = true;
             return until;
         } catch (...) {
             return deadline{time_point{}};
         }
     }
-    [[nodiscard]] auto stopper() noexcept {
+    [[nodiscard]] auto stopper() {
+        if (!is_mariadb && !by_.is_never()) token_.emplace(driver_.interrupter(s_)); // while the handle is at rest: it will be another thread's
         return [this]() noexcept { return stop(); };
     }
     /// After a statement that has ended by itself although it was to be stopped: what was to stop it must not meet the next one.
@@ -152,6 +158,11 @@ private:
 
     // Text
 
+    void send_text(std::string_view sql) {
+        s_.call_.ask(s_.handle_, sql);
+        finish_call();
+        if (!has_rows() && !noted_) note_changes();
+    }
     void finish_call() {
         if (!s_.call_.finish(by_)) stop_call();
         else s_.check(t_, doing);
@@ -206,14 +217,15 @@ private:
             if (mysql_stmt_field_count(p->handle()) > 0) {
                 s_.open_ = p;
                 p->bind_rows();
-                if (l.passed()) stop_rows(l);
+                if (!l.ended_in_time()) stop_rows(l);
                 return;
             }
             note_changes(); // before others are
             if (!read_further_results(*p)) fail_run(*p, l);
             if (p == s_.loose_.get()) s_.loose_.reset();
-            if (l.passed()) settle(l.until());
+            if (!l.ended_in_time()) settle(l.until());
         } catch (...) {
+            if (!is_told_ && !l.ended_in_time()) s_.lose();
             if (live_ != nullptr && s_.open_ == nullptr) discard(*live_);
             throw;
         }
@@ -256,7 +268,7 @@ private:
         s_.note_end_of_rows();
         if (!read_further_results(p)) fail_run(p, l);
         end_statement(p);
-        if (!l.passed()) return false;
+        if (l.ended_in_time()) return false;
         settle(l.until());
         s_.had_error_ = true;
         fail_late("it was stopped at its deadline");
@@ -293,7 +305,8 @@ private:
     /// It failed, or was stopped.
     [[noreturn]] void fail_run(prepared& p, limit& l) {
         s_.had_error_ = true;
-        const bool passed = l.passed();
+        is_told_ = true;
+        const bool passed = !l.ended_in_time();
         const unsigned by_statement = mysql_stmt_errno(p.handle()), code = by_statement != 0 ? by_statement : mysql_errno(s_.handle_);
         const bool lost = code == 0 || is_fatal(code) || (passed && !was_stopped_);
         if (lost && !is_stale(p, code)) s_.lose();
@@ -340,6 +353,8 @@ private:
     prepared* live_ = nullptr; // the statement that runs, until it has ended or been thrown away
     std::uint64_t affected_ = 0;
     std::uint64_t insert_id_ = 0;
+    std::optional<decltype(std::declval<Driver&>().interrupter(std::declval<session&>()))> token_{};
+    bool is_told_ = false;     // that it failed or was late
     bool was_stopped_ = false; // and the server has said so
     bool noted_ = false;       // before what settles the connection
 };
