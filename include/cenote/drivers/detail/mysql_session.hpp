@@ -116,11 +116,12 @@ private:
         lost_ = true;
         if (handle_ == nullptr) return;
         cut(handle_);
-        call_.drop();
-        open_ = nullptr;
-        // Else the client would go on reading rows when it is to forget their statement.
+        // Else the client would go on reading when it is to forget rows or their statement; and what OpenSSL thinks of a connection cut short
+        // it tells of the next one that this thread uses.
         handle_->status = MYSQL_STATUS_READY;
         handle_->server_status &= ~static_cast<unsigned>(SERVER_MORE_RESULTS_EXIST);
+        call_.drop();
+        open_ = nullptr;
     }
 
     /// The handle of a connection that is of use.
