@@ -234,7 +234,8 @@ public:
 
     /// Commits. What the server has rolled back by itself, as after a deadlock, fails with class `serialization`.
     ///
-    /// Errors   driver_error. Class `disconnected` or `timeout`: nobody knows what became of it, and the connection is lost.
+    /// Errors   driver_error. Class `disconnected` or `timeout`: nobody knows what became of it, and the connection is lost. Class `cancelled`:
+    ///          the deadline had passed before anything was sent, and the transaction is still open.
     /// Cost     a round trip; one more after an error in the transaction, to learn whether that has ended it.
     void commit(connection& c, deadline by);
 

@@ -94,6 +94,23 @@ TEST_CASE("A statement whose deadline passes is stopped on the server, and the c
     CHECK(root.state() == session_state::idle); // nothing was sent
 }
 
+TEST_CASE("A TLS connection that is cut in the middle of its rows harms no other one of its thread") {
+    opened other{by_tls()};
+    for (int i = 0; i < 8; ++i) {
+        opened a{by_tls()};
+        auto token = a.driver.interrupter(a.c);
+        auto rows = i % 2 == 0 ? ask_for(a, endless, {}, {.stream = true}) : ask_for(a, endless + " where a.i > ?", {0}, {.stream = true});
+        REQUIRE(rows.next(soon()));
+        CHECK(error_of([&] { a.driver.rollback(a.c, soon()); }));
+        CHECK(a.state() == session_state::unknown);
+        CHECK(first(other, "select sleep(0.001)").integer() == 0);
+        CHECK(first(other, "select sleep(?)", {0.001}).integer() == 0);
+        a.driver.close(a.c);
+        CHECK(first(other, "select sleep(0.001)").integer() == 0);
+        a.driver.sever(token, soon());
+    }
+}
+
 TEST_CASE("A server that answers nobody costs the connection, at the deadline and what options.cancel_within gives", "[alone]") {
     const std::string big(4 << 20, 'x'); // more than any socket takes at once
     for (auto o : {by_socket(), by_tcp(), by_tls()}) {
@@ -121,7 +138,7 @@ TEST_CASE("A server that answers nobody costs the connection, at the deadline an
 }
 
 TEST_CASE("A session killed before, during or after a statement is disconnected, and never good again") {
-    opened root{as_root()};
+    opened root{as_root()}, bystander{by_tls()};
     for (const auto& o : {keeping(by_socket(), 5), keeping(by_tls(), 5)}) {
         for (const bool values : {false, true}) {
             for (const int when : {0, 1, 2}) {
@@ -153,6 +170,9 @@ TEST_CASE("A session killed before, during or after a statement is disconnected,
                 CHECK(a.state() == session_state::unknown);
                 CHECK(error_of([&] { (void)ask_for(a, "select ?", {1}); })->kind() == error_class::disconnected);
                 CHECK(error_of([&] { a.driver.reset(a.c, soon()); }));
+                // Nor has its end left anything behind that another one of this thread would fail of.
+                CHECK(first(bystander, "select sleep(0.001)").integer() == 0);
+                CHECK(first(bystander, "select sleep(?)", {0.001}).integer() == 0);
             }
         }
     }
@@ -322,6 +342,10 @@ TEST_CASE("A commit whose answer does not come is lost, and says nothing of what
     opened a{by_socket()};
     a.driver.begin(a.c, {}, soon());
     (void)ask_for(a, "insert into " + t.name() + " values (?)", {1});
+    const auto unsent = error_of([&] { a.driver.commit(a.c, deadline{cenote::time_point{}}); });
+    REQUIRE(unsent);
+    CHECK(unsent->kind() == error_class::cancelled); // that much is known
+    CHECK(a.state() == session_state::in_transaction);
     {
         const frozen_server frozen;
         CHECK(error_of([&] { a.driver.commit(a.c, deadline::in(50ms)); })->kind() == error_class::timeout);

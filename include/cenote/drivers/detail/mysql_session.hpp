@@ -102,7 +102,9 @@ private:
     }
     /// Statements end with their session, and need no goodbye of their own.
     void end_handle() noexcept {
+        const bool had_tls = lost_ || is_encrypted(handle_);
         mysql_close(std::exchange(handle_, nullptr));
+        if (had_tls) forget_tls_errors();
         call_.drop();
         drop_statements();
     }
@@ -116,12 +118,12 @@ private:
         lost_ = true;
         if (handle_ == nullptr) return;
         cut(handle_);
-        // Else the client would go on reading when it is to forget rows or their statement; and what OpenSSL thinks of a connection cut short
-        // it tells of the next one that this thread uses.
+        // Else the client would go on reading when it is to forget rows or their statement.
         handle_->status = MYSQL_STATUS_READY;
         handle_->server_status &= ~static_cast<unsigned>(SERVER_MORE_RESULTS_EXIST);
         call_.drop();
         open_ = nullptr;
+        forget_tls_errors();
     }
 
     /// The handle of a connection that is of use.

@@ -45,6 +45,9 @@ struct transacting {
     static void commit(session& s, const Target& t, deadline by) {
         constexpr std::string_view doing = "cannot commit on";
         MYSQL* const m = s.ready(t, doing);
+        if (by.expired()) {
+            t.fail(error_class::cancelled, doing, "the deadline had passed before it was sent; the transaction is open", 0, {}, condition::statement_timeout);
+        }
         if (s.had_error_ || mysql_errno(m) != 0) { // the server may have rolled back; its error did not say
             s.run(t, "do 0", doing, by);
             if (s.state() == session_state::idle) {
