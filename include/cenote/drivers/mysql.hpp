@@ -6,9 +6,13 @@
 #include <cenote/drivers/detail/mysql_client.hpp>
 #include <cenote/drivers/detail/mysql_dial.hpp>
 #include <cenote/drivers/detail/mysql_error.hpp>
+#include <cenote/drivers/detail/mysql_query.hpp>
 #include <cenote/drivers/detail/mysql_session.hpp>
 #include <cenote/drivers/detail/mysql_target.hpp>
+#include <cenote/drivers/detail/mysql_transact.hpp>
 #include <cenote/drivers/detail/socket.hpp>
+#include <cenote/session/statement.hpp>
+#include <cenote/session/value.hpp>
 
 #include <mysql.h>
 
@@ -18,7 +22,7 @@
 #include <exception>
 #include <functional>
 #include <memory>
-#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -116,6 +120,18 @@ public:
 
         drain_limit drain{};
 
+        /// How many prepared statements a connection keeps for `statement.keep`; the least recently used goes first.
+        ///
+        /// Default  0: none, and nothing is spent on it. The server's max_prepared_stmt_count (16382) counts those of all its sessions.
+        /// With     a reset ends them.
+        std::size_t statement_cache = 0;
+
+        /// How long a `query` whose deadline has passed takes to have its statement stopped and to read the rest of its answer, so that
+        /// the connection stays of use. Then it is cut.
+        ///
+        /// Default  1 s: KILL QUERY needs a connection of its own. 0: the connection is cut at the deadline, and the server not told.
+        duration cancel_within = std::chrono::seconds{1};
+
         /// The last word on a handle before it connects: more mysql_options. Called on each connect, on several threads at once.
         ///
         /// Errors   what it throws comes out of `open`. MYSQL_OPT_RECONNECT, which would swap the session without a word, is refused there.
@@ -126,6 +142,12 @@ public:
     using connection = drivers::mysql_client::session;
     using dialling = drivers::mysql_client::dialling<options>;
     class token;
+
+private:
+    using target = drivers::mysql_client::target<options>;
+
+public:
+    using rows = drivers::mysql_client::rows<mysql, target>;
 
     /// Errors   std::invalid_argument for a bad setting, naming field, value and rule.
     explicit mysql(options o) : target_{std::make_shared<const target>(std::move(o))} {}
@@ -187,11 +209,49 @@ public:
     /// Errors   driver_error. Of a failure in the middle of rows libmysqlclient tells nothing but 2014, and the connection is lost as well.
     void execute(connection& c, std::string_view sql, deadline by);
 
-    /// The first value that a statement answers, as text; nothing for NULL, an empty text, and where there is no row.
-    [[nodiscard]] std::optional<std::string> ask(connection& c, std::string_view sql, deadline by);
-
     /// The number that the login gave the session: CONNECTION_ID() says another where a proxy is in between.
     [[nodiscard]] static std::uint64_t session_number(connection& c) noexcept { return c.id_; }
+
+    /// Runs one statement. With values it is prepared on the server (binary protocol), without it is sent as text.
+    ///
+    /// Shape    integers, signed and unsigned, FLOAT and DOUBLE come as numbers; BLOB, BINARY, BIT and GEOMETRY as bytes; all else, as
+    ///          DECIMAL, dates and JSON, as text. Streamed values are valid until the next row. Of several results, as those of a
+    ///          procedure, the first with rows is given and the others are read away.
+    /// Errors   driver_error; std::invalid_argument when there are more or fewer values than placeholders. When the deadline passes the
+    ///          statement is stopped (see options.cancel_within): class `timeout`, condition `statement_timeout`. A statement without rows
+    ///          that ends all the same before the server has stopped it succeeds, late. The connection is good for more unless `state` is `unknown`.
+    /// Cost     one round trip. Two for values with libmysqlclient, with MySQL's server, or where quotes or comments in the SQL leave the
+    ///          number of its placeholders to the server. With `keep` one after the first.
+    /// With     a server that freezes costs options.cancel_within more. MAX_EXECUTION_TIME and max_statement_time, which stop a statement
+    ///          on the server's side, are yours to set in `options.init`: along with each statement they would cost a round trip.
+    ///          A FLOAT without values comes with the six digits that the server prints, with values exactly. Each bounded call of
+    ///          libmysqlclient with values starts a thread, as it has no other way to end one.
+    [[nodiscard]] rows query(connection& c, const statement& s, deadline by);
+
+    /// What `statement.keep` has kept is closed before the next of them is prepared.
+    void forget_statements(connection& c) noexcept { c.forgets_ = c.kept_ != nullptr; }
+
+    /// Begins a transaction.
+    ///
+    /// Errors   std::invalid_argument for `deferrable`; driver_error, also when one is open already, which the server would commit.
+    /// Cost     a round trip; one more for an isolation level, unless options.multi_statements is set.
+    void begin(connection& c, const transaction_options& o, deadline by);
+
+    /// Commits. What the server has rolled back by itself, as after a deadlock, fails with class `serialization`.
+    ///
+    /// Errors   driver_error. Class `disconnected` or `timeout`: nobody knows what became of it, and the connection is lost. Class `cancelled`:
+    ///          the deadline had passed before anything was sent, and the transaction is still open.
+    /// Cost     a round trip; one more after an error in the transaction, to learn whether that has ended it.
+    void commit(connection& c, deadline by);
+
+    /// Inserts many rows with few statements: `insert into t (a,b) values (?,?),(?,?)…`, each prepared, with up to 65535 values or 1 MiB.
+    ///
+    /// Shape    `values` row after row, a value for each of `columns`. A dot in `table` separates schema and name; names are quoted.
+    /// Errors   std::invalid_argument for names and numbers that cannot be; driver_error, after which earlier statements of the same call
+    ///          have inserted their rows: in a transaction all of them go back.
+    /// Cost     one round trip per statement, two for the first of a length.
+    /// @return  how many rows were inserted.
+    std::uint64_t insert_many(connection& c, std::string_view table, std::span<const std::string_view> columns, std::span<const value_view> values, deadline by);
 
     /// What another thread needs to interfere with a connection in use.
     [[nodiscard]] token interrupter(connection& c);
@@ -223,7 +283,6 @@ public:
     [[nodiscard]] static constexpr error_class classify(unsigned code) noexcept { return drivers::mysql_client::class_of(code); }
 
 private:
-    using target = drivers::mysql_client::target<options>;
     void kill(const token& t, std::string_view what, deadline by) const;
 
     /// What to connect with at this moment.
@@ -279,11 +338,13 @@ inline void mysql::execute(connection& c, std::string_view sql, deadline by) {
     c.run(*target_, sql, "statement failed on", by);
 }
 
-inline std::optional<std::string> mysql::ask(connection& c, std::string_view sql, deadline by) {
-    std::string first;
-    (void)c.ready(*target_, "statement failed on");
-    c.run(*target_, sql, "statement failed on", by, &first);
-    return first.empty() ? std::nullopt : std::optional{std::move(first)};
+inline mysql::rows mysql::query(connection& c, const statement& s, deadline by) { return rows{*this, c, *target_, s, by}; }
+inline void mysql::begin(connection& c, const transaction_options& o, deadline by) { drivers::mysql_client::transacting::begin(c, *target_, o, by); }
+inline void mysql::commit(connection& c, deadline by) { drivers::mysql_client::transacting::commit(c, *target_, by); }
+inline std::uint64_t mysql::insert_many(connection& c, std::string_view table, std::span<const std::string_view> columns,
+                                        std::span<const value_view> values, deadline by) {
+    const drivers::mysql_client::multi_row_insert insert{table, columns, values};
+    return insert.run([&](const statement& s) { return query(c, s, by).affected(); });
 }
 
 inline MYSQL* mysql::native_handle(connection& c) noexcept {

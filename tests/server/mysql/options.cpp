@@ -98,10 +98,11 @@ TEST_CASE("MySQL errors are classified by number") {
     static_assert(mysql::classify(1452u) == error_class::constraint && mysql::classify(4025u) == error_class::constraint);
     static_assert(mysql::classify(1317u) == error_class::cancelled && mysql::classify(3024u) == error_class::timeout);
     static_assert(mysql::classify(1969u) == error_class::timeout && mysql::classify(1615u) == error_class::stale_plan);
+    static_assert(mysql::classify(1243u) == error_class::stale_plan && mysql::classify(2056u) == error_class::stale_plan);
     for (const unsigned lost : {1053u, 1077u, 1078u, 1079u, 1080u, 1927u, 2006u, 2013u, 2014u, 2027u, 2055u, 3168u, 3169u, 4031u}) {
         CHECK(mysql::classify(lost) == error_class::disconnected);
     }
-    for (const unsigned other : {0u, 1049u, 1054u, 1064u, 1146u, 2056u, 3100u}) CHECK(mysql::classify(other) == error_class::other);
+    for (const unsigned other : {0u, 1049u, 1054u, 1064u, 1146u, 3100u}) CHECK(mysql::classify(other) == error_class::other);
 }
 
 TEST_CASE("The MySQL driver knows the class of its own errors and of nobody else's") {

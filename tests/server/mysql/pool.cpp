@@ -11,6 +11,7 @@
 #include <chrono>
 #include <set>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -100,6 +101,25 @@ TEST_CASE("Results left unread never reach the next user") {
     test(cenote::deferred<cenote::reset_always>{});
     test(cenote::background<cenote::reset_if_dirty>{});
     test(cenote::at_return<cenote::reset_always>{});
+}
+
+TEST_CASE("Rows of a statement left half read never reach the next user") {
+    auto o = by_socket();
+    o.statement_cache = 3;
+    cenote::pool db{mysql{std::move(o)}, cenote::bounded{.max = 1}};
+    for (int i = 0; i < 20; ++i) {
+        const std::array<cenote::value_view, 1> values{i};
+        const auto go = [&](std::string_view sql, bool stream, auto f) {
+            auto lease = db.acquire();
+            auto rows = lease.driver().query(*lease, {.sql = sql, .values = values, .stream = stream, .keep = i % 2 == 0}, soon());
+            REQUIRE(rows.next(soon()));
+            f(rows);
+        };
+        const bool many = i % 4 < 2;
+        go(many ? "with recursive n (i) as (select ? union all select i + 1 from n where i < 1000) select 1 from n a, n b, n c" : "select ? union select -2", true,
+           [](auto&) {});
+        go("select ?", false, [&](auto& rows) { CHECK(rows.at(0).integer() == i); });
+    }
 }
 
 TEST_CASE("A pool of MySQL connections hands no dead one out after its sessions were killed") {

@@ -53,11 +53,35 @@ public:
         sql_ = sql;
         answer_ = answer;
     }
+    /// Runs the SQL up to its first answer. If that has rows they wait to be fetched one by one.
+    void ask(MYSQL* m, std::string_view sql) noexcept {
+        start(m, step::query);
+        sql_ = sql;
+        by_row_ = true;
+    }
+    /// Whether any of its answers was one of rows.
+    [[nodiscard]] bool met_rows() const noexcept { return met_rows_; }
+    /// Goes to the next row. After the last one all further results are read away.
+    void fetch() noexcept { step_ = step::row; }
+    /// The rows that `ask` has brought and `fetch` not yet read to their end.
+    [[nodiscard]] MYSQL_RES* rows() const noexcept { return rows_; }
+    /// The one that `fetch` went to; null: there was none left.
+    [[nodiscard]] MYSQL_ROW row() const noexcept { return row_; }
+    /// From here on nobody wants the rows.
+    void skip() noexcept {
+        by_row_ = false;
+        if (!under_way() && rows_ != nullptr) step_ = step::row;
+    }
     /// Reads what an earlier statement left, up to so many bytes.
     void drain(MYSQL* m, std::size_t limit) noexcept {
-        start(m, step::none);
+        if (rows_ != nullptr) {
+            bytes_ = 0;
+            skip();
+        } else {
+            start(m, step::none);
+        }
         limit_ = limit;
-        after_result();
+        if (rows_ == nullptr) after_result();
     }
 
     [[nodiscard]] bool under_way() const noexcept { return step_ != step::none; }
@@ -98,6 +122,7 @@ public:
         // libmysqlclient forgets to free what it authenticates with, unless it is let fail.
         for (int i = 0; !is_mariadb && step_ == step::connect && i < 16 && go() == progress::waiting; ++i) {}
         if (rows_ != nullptr) mysql_free_result(std::exchange(rows_, nullptr));
+        row_ = nullptr;
         step_ = step::none;
     }
 
@@ -127,6 +152,8 @@ private:
         std::swap(suspended_, o.suspended_);
         std::swap(failed_, o.failed_);
         std::swap(encrypted_, o.encrypted_);
+        std::swap(by_row_, o.by_row_);
+        std::swap(met_rows_, o.met_rows_);
     }
 
     /// Connector/C's own switch does nothing under TLS, where a read of a socket that blocks would block.
@@ -147,8 +174,9 @@ private:
     void after_result() noexcept {
         if (m_->status == MYSQL_STATUS_GET_RESULT) {
             rows_ = mysql_use_result(m_);
+            met_rows_ = true;
             failed_ = rows_ == nullptr;
-            if (!failed_) step_ = step::row;
+            if (!failed_ && !by_row_) step_ = step::row;
         } else if (mysql_more_results(m_)) {
             step_ = step::next;
         }
@@ -157,9 +185,11 @@ private:
         if (row_ == nullptr) {
             failed_ = mysql_errno(m_) != 0; // the rows have let go of the connection either way
             mysql_free_result(std::exchange(rows_, nullptr));
+            by_row_ = false;
             if (!failed_) after_result();
             return;
         }
+        if (by_row_) return;
         const unsigned long* lengths = mysql_fetch_lengths(rows_);
         if (answer_ != nullptr && row_[0] != nullptr) answer_->assign(row_[0], lengths[0]);
         answer_ = nullptr;
@@ -240,6 +270,8 @@ private:
     bool suspended_ = false;
     bool failed_ = false;
     bool encrypted_ = false;
+    bool by_row_ = false;
+    bool met_rows_ = false;
 };
 
 } // namespace cenote::drivers::mysql_client

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -129,6 +130,16 @@ inline void cut(MYSQL* m) noexcept {
     const errno_kept keep;
     ::shutdown(fd, SHUT_RDWR);
     (void)divert(fd);
+}
+
+/// After a connection with TLS has failed: OpenSSL keeps that in mind for the thread, and Connector/C would take it for a failure of the next
+/// connection that has to wait there.
+inline void forget_tls_errors() noexcept {
+    if constexpr (is_mariadb) {
+        using function = void (*)();
+        static const auto clear = reinterpret_cast<function>(::dlsym(RTLD_DEFAULT, "ERR_clear_error")); // none with another TLS library
+        if (clear != nullptr) clear();
+    }
 }
 
 /// The address of the other end of a TCP connection; empty for a local one.

@@ -73,7 +73,10 @@ namespace cenote::drivers::mysql_client {
     case 1836: // ER_READ_ONLY_MODE
     case 1874: // ER_INNODB_READ_ONLY
         return error_class::wrong_role;
+    case 1243: // ER_UNKNOWN_STMT_HANDLER
     case 1615: // ER_NEED_REPREPARE
+    case 2056: // CR_STMT_CLOSED
+    case 2057: // CR_NEW_STMT_METADATA: it has run, with other columns than before
         return error_class::stale_plan;
     case 1020: // ER_CHECKREAD: another transaction changed the row, MariaDB
     case 1213: // ER_LOCK_DEADLOCK
@@ -106,6 +109,93 @@ namespace cenote::drivers::mysql_client {
     case 1317: // ER_QUERY_INTERRUPTED
         return error_class::cancelled;
     default: return error_class::other;
+    }
+}
+
+/// What a statement that failed with this number met.
+[[nodiscard]] constexpr condition condition_of(unsigned code) noexcept {
+    switch (code) {
+    case 1022: // ER_DUP_KEY
+    case 1062: // ER_DUP_ENTRY
+    case 1169: // ER_DUP_UNIQUE
+    case 1557: // ER_FOREIGN_DUPLICATE_KEY
+    case 1586: // ER_DUP_ENTRY_WITH_KEY_NAME
+    case 1761: // ER_FOREIGN_DUPLICATE_KEY_WITH_CHILD_INFO, …WITHOUT…
+    case 1762:
+    case 1859: // ER_DUP_UNKNOWN_IN_INDEX
+        return condition::unique_violation;
+    case 1216: // ER_NO_REFERENCED_ROW
+    case 1217: // ER_ROW_IS_REFERENCED
+    case 1451: // ER_ROW_IS_REFERENCED_2
+    case 1452: // ER_NO_REFERENCED_ROW_2
+        return condition::foreign_key_violation;
+    case 1048: // ER_BAD_NULL_ERROR
+    case 1263: // ER_WARN_NULL_TO_NOTNULL
+    case 1364: // ER_NO_DEFAULT_FOR_FIELD
+        return condition::not_null_violation;
+    case 3819: // ER_CHECK_CONSTRAINT_VIOLATED
+    case 4025: // ER_CONSTRAINT_FAILED
+        return condition::check_violation;
+    case 1213: // ER_LOCK_DEADLOCK
+    case 1614: // ER_XA_RBDEADLOCK
+        return condition::deadlock;
+    case 1020: // ER_CHECKREAD
+    case 3101: // ER_TRANSACTION_ROLLBACK_DURING_COMMIT
+        return condition::serialization_failure;
+    case 1205: // ER_LOCK_WAIT_TIMEOUT
+    case 1613: // ER_XA_RBTIMEOUT
+    case 3572: // ER_LOCK_NOWAIT
+        return condition::lock_timeout;
+    case 1969: // ER_STATEMENT_TIMEOUT, MariaDB
+    case 3024: // ER_QUERY_TIMEOUT
+        return condition::statement_timeout;
+    case 1317: // ER_QUERY_INTERRUPTED
+        return condition::cancelled;
+    case 1290: // ER_OPTION_PREVENTS_STATEMENT: read_only
+    case 1792: // ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
+    case 1836: // ER_READ_ONLY_MODE
+    case 1874: // ER_INNODB_READ_ONLY
+        return condition::read_only;
+    case 1044: // ER_DBACCESS_DENIED_ERROR
+    case 1045: // ER_ACCESS_DENIED_ERROR
+    case 1142: // ER_TABLEACCESS_DENIED_ERROR
+    case 1143: // ER_COLUMNACCESS_DENIED_ERROR
+    case 1227: // ER_SPECIFIC_ACCESS_DENIED_ERROR
+    case 1370: // ER_PROCACCESS_DENIED_ERROR
+        return condition::permission_denied;
+    case 1064: // ER_PARSE_ERROR
+    case 1065: // ER_EMPTY_QUERY
+    case 1149: // ER_SYNTAX_ERROR
+        return condition::syntax_error;
+    case 1049: // ER_BAD_DB_ERROR
+    case 1051: // ER_BAD_TABLE_ERROR
+    case 1054: // ER_BAD_FIELD_ERROR
+    case 1091: // ER_CANT_DROP_FIELD_OR_KEY
+    case 1109: // ER_UNKNOWN_TABLE
+    case 1146: // ER_NO_SUCH_TABLE
+    case 1193: // ER_UNKNOWN_SYSTEM_VARIABLE
+    case 1305: // ER_SP_DOES_NOT_EXIST
+    case 1630: // ER_FUNC_INEXISTENT_NAME_COLLISION
+        return condition::undefined_object;
+    case 1007: // ER_DB_CREATE_EXISTS
+    case 1050: // ER_TABLE_EXISTS_ERROR
+    case 1060: // ER_DUP_FIELDNAME
+    case 1061: // ER_DUP_KEYNAME
+    case 1304: // ER_SP_ALREADY_EXISTS
+        return condition::duplicate_object;
+    case 1264: // ER_WARN_DATA_OUT_OF_RANGE
+    case 1265: // WARN_DATA_TRUNCATED
+    case 1292: // ER_TRUNCATED_WRONG_VALUE
+    case 1365: // ER_DIVISION_BY_ZERO
+    case 1366: // ER_TRUNCATED_WRONG_VALUE_FOR_FIELD
+    case 1367: // ER_ILLEGAL_VALUE_FOR_TYPE
+    case 1406: // ER_DATA_TOO_LONG
+    case 1411: // ER_WRONG_VALUE_FOR_TYPE
+    case 1690: // ER_DATA_OUT_OF_RANGE
+    case 3140: // ER_INVALID_JSON_TEXT
+    case 4038: // ER_JSON_SYNTAX, MariaDB
+        return condition::data_error;
+    default: return class_of(code) == error_class::disconnected ? condition::disconnected : condition::none;
     }
 }
 

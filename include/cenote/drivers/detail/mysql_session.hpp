@@ -5,12 +5,17 @@
 #include <cenote/drivers/detail/mysql_call.hpp>
 #include <cenote/drivers/detail/mysql_client.hpp>
 #include <cenote/drivers/detail/mysql_error.hpp>
+#include <cenote/drivers/detail/mysql_limit.hpp>
+#include <cenote/drivers/detail/mysql_prepared.hpp>
 #include <cenote/drivers/detail/socket.hpp>
 
 #include <mysql.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -39,6 +44,11 @@ private:
     friend class cenote::mysql;
     template <class>
     friend class dialling;
+    friend struct transacting;
+    template <class, class>
+    friend class asking;
+    template <class, class>
+    friend class rows;
     enum class work : unsigned char { none, rollback, reset, script, rollback_then_script };
 
     session() noexcept = default;
@@ -56,6 +66,12 @@ private:
         std::swap(call_, o.call_);
         script_.swap(o.script_);
         user_.swap(o.user_);
+        std::swap(loose_, o.loose_);
+        std::swap(kept_, o.kept_);
+        std::swap(open_, o.open_);
+        std::swap(serial_, o.serial_);
+        std::swap(forgets_, o.forgets_);
+        std::swap(had_error_, o.had_error_);
     }
 
     [[nodiscard]] session_state state() const noexcept {
@@ -75,20 +91,41 @@ private:
         attach_thread();
         const errno_kept keep;
         if (state() == session_state::unknown || peek() != liveness::quiet) lose(); // the goodbye is for a server that listens
-        mysql_close(std::exchange(handle_, nullptr));
+        end_handle();
     }
     /// In a forked child: what the client holds in memory stays as it is, as it may be in the middle of something.
     void abandon() noexcept {
         if (handle_ == nullptr) return;
         let_go(descriptor(std::exchange(handle_, nullptr)));
         call_ = call{};
+        open_ = nullptr;
+        (void)loose_.release(); // to be closed they would ask the client
+        (void)kept_.release();
+    }
+    /// Statements end with their session, and need no goodbye of their own.
+    void end_handle() noexcept {
+        const bool had_tls = lost_ || is_encrypted(handle_);
+        mysql_close(std::exchange(handle_, nullptr));
+        if (had_tls) forget_tls_errors();
+        call_.drop();
+        drop_statements();
+    }
+    void drop_statements() noexcept {
+        open_ = nullptr;
+        loose_.reset();
+        kept_.reset();
     }
     /// After a call that did not end: nobody knows what the server will say next.
     void lose() noexcept {
         lost_ = true;
         if (handle_ == nullptr) return;
         cut(handle_);
+        // Else the client would go on reading when it is to forget rows or their statement.
+        handle_->status = MYSQL_STATUS_READY;
+        handle_->server_status &= ~static_cast<unsigned>(SERVER_MORE_RESULTS_EXIST);
         call_.drop();
+        open_ = nullptr;
+        forget_tls_errors();
     }
 
     /// The handle of a connection that is of use.
@@ -112,9 +149,14 @@ private:
     void finish(const auto& t, std::string_view doing, deadline by) {
         if (!call_.finish(by)) {
             lose();
-            t.fail(error_class::timeout, doing, "timeout: no answer before the deadline");
+            t.fail(error_class::timeout, doing, "timeout: no answer before the deadline", 0, {}, condition::statement_timeout);
         }
+        check(t, doing);
+    }
+    /// Throws unless the call that is over ended well.
+    void check(const auto& t, std::string_view doing) {
         if (!call_.failed()) return;
+        had_error_ = true;
         const unsigned code = mysql_errno(handle_);
         try {
             t.fail(handle_, doing);
@@ -131,8 +173,18 @@ private:
     /// Reads what is left of earlier statements.
     void drain(const auto& t, std::string_view doing, deadline by) {
         MYSQL* const m = usable(t, doing);
+        ++serial_; // whoever was reading rows has lost them
         if (state() != session_state::busy) return;
-        if (m->status != MYSQL_STATUS_READY && m->status != MYSQL_STATUS_GET_RESULT) {
+        if (open_ != nullptr) {
+            const bool over = drain_open(t.opt.drain.bytes, by.sooner(deadline::in(t.opt.drain.time)));
+            if (!over || state() == session_state::busy) {
+                lose();
+                t.fail(error_class::other, doing, "more rows were left unread than options.drain allows to read");
+            }
+            (void)usable(t, doing);
+            return;
+        }
+        if (call_.rows() == nullptr && m->status != MYSQL_STATUS_READY && m->status != MYSQL_STATUS_GET_RESULT) {
             lose();
             t.fail(error_class::other, doing, "a result is read row by row, or by a prepared statement, and only its holder could end that");
         }
@@ -148,6 +200,34 @@ private:
         // That a later one of several statements failed is nobody's business any more.
         if (state() == session_state::busy) lose();
         (void)usable(t, doing);
+    }
+
+    /// Reads what is left of the rows of a prepared statement. False: it is too much.
+    [[nodiscard]] bool drain_open(std::size_t bytes, deadline by) {
+        auto late = []() noexcept { return deadline{time_point{}}; };
+        limit l{handle_, by, false, late};
+        MYSQL_STMT* const h = open_->handle();
+        std::size_t read = 0;
+        int code = 0;
+        while ((code = mysql_stmt_fetch(h)) == 0 || code == MYSQL_DATA_TRUNCATED) {
+            if (!open_->complete_row() || (read += open_->row_bytes()) > bytes) return false;
+        }
+        if (code == MYSQL_NO_DATA) {
+            note_end_of_rows();
+            while ((code = mysql_stmt_next_result(h)) == 0) (void)mysql_stmt_free_result(h);
+        }
+        // That it failed is nobody's business any more, unless the connection did.
+        if (l.passed() || (code > 0 && code != MYSQL_NO_DATA && is_fatal(mysql_errno(handle_)))) return false;
+        open_ = nullptr;
+        loose_.reset();
+        return true;
+    }
+    /// At the end of rows that were fetched one by one Connector/C does not read what the server tells of the session.
+    void note_end_of_rows() noexcept {
+#if defined(MARIADB_PACKAGE_VERSION_ID)
+        const auto* last = handle_->net.read_pos;
+        if (last != nullptr && last[0] == 0xfe) handle_->server_status = static_cast<unsigned>(last[3]) | static_cast<unsigned>(last[4]) << 8U;
+#endif
     }
 
     void rollback(const auto& t, deadline by) {
@@ -166,6 +246,8 @@ private:
     void restore(const auto& t, deadline by) {
         constexpr std::string_view doing = "cannot reset";
         handle_->server_status = fresh_status_; // Connector/C keeps the old session's
+        had_error_ = false;
+        drop_statements(); // the client knows that they are gone
         if (!learnt_) {
             learn(t, by);
         } else {
@@ -254,6 +336,12 @@ private:
     call call_{};
     std::string script_{};
     std::string user_{};             // whose session it is
+    std::unique_ptr<prepared> loose_{};        // used once
+    std::unique_ptr<kept_statements> kept_{};  // none yet
+    prepared* open_ = nullptr;       // the one of them whose rows are being read
+    std::uint64_t serial_ = 0;       // counts what was asked, so that whoever reads rows knows them to be over
+    bool forgets_ = false;           // what is kept is to be closed, when there is a chance
+    bool had_error_ = false;         // since the transaction began
 };
 
 } // namespace cenote::drivers::mysql_client

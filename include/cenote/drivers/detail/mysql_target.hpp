@@ -49,10 +49,12 @@ struct target {
 
     [[nodiscard]] bool local() const noexcept { return !opt.socket.empty(); }
 
-    [[noreturn]] void fail(error_class kind, std::string_view doing, std::string_view why, unsigned code = 0, std::string sqlstate = {}) const {
+    [[noreturn]] void fail(error_class kind, std::string_view doing, std::string_view why, unsigned code = 0, std::string sqlstate = {},
+                           condition met = condition::none) const {
+        if (met == condition::none) met = code != 0 ? condition_of(code) : kind == error_class::disconnected ? condition::disconnected : met;
         std::string text{"mysql: "};
         text.append(doing).append(" ").append(name).append(": ").append(why);
-        throw driver_error{kind, hidden.scrubbed(std::move(text)), static_cast<int>(code), std::move(sqlstate)};
+        throw driver_error{kind, hidden.scrubbed(std::move(text)), static_cast<int>(code), std::move(sqlstate), met};
     }
     /// With what the handle says.
     [[noreturn]] void fail(MYSQL* m, std::string_view doing) const {
@@ -61,6 +63,14 @@ struct target {
         secrets own; // where it comes from `credentials`, `hidden` does not have it
         if (m->passwd != nullptr) own.add(m->passwd);
         fail(class_of(code), doing, own.scrubbed(mysql_error(m)) + " (" + std::to_string(code) + ")", code, mysql_sqlstate(m));
+    }
+    /// With what the statement says, or else the handle.
+    [[noreturn]] void fail(MYSQL* m, MYSQL_STMT* s, std::string_view doing) const {
+        const unsigned code = mysql_stmt_errno(s);
+        if (code == 0) fail(m, doing);
+        secrets own;
+        if (m->passwd != nullptr) own.add(m->passwd);
+        fail(class_of(code), doing, own.scrubbed(mysql_stmt_error(s)) + " (" + std::to_string(code) + ")", code, mysql_stmt_sqlstate(s));
     }
     [[noreturn]] void fail_to_connect(refusal r) const;
     void check() const;
@@ -139,6 +149,7 @@ void target<Options>::check() const {
         cenote::detail::bad_value("mysql.options.tcp_user_timeout", opt.tcp_user_timeout, "must be 0 … 2147483647 ms; 0 leaves it to the system");
     }
     cenote::detail::require_not_negative("mysql.options.drain.time", opt.drain.time);
+    cenote::detail::require_not_negative("mysql.options.cancel_within", opt.cancel_within);
     for (const std::string& sql : opt.init) {
         if (sql.empty()) refuse("init", "a list with an empty statement", "must have a statement in each of its texts");
     }
