@@ -6,6 +6,8 @@
 #include <fault/support/servers.hpp>
 #include <server/support/punctuality.hpp>
 
+#include <server/support/process.hpp>
+
 #include <cenote/pool.hpp>
 
 #include <catch2/catch_template_test_macros.hpp>
@@ -34,17 +36,6 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#if defined(__SANITIZE_ADDRESS__)
-#define DESCRIPTORS_ARE_NEEDED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define DESCRIPTORS_ARE_NEEDED 1
-#endif
-#endif
-#ifndef DESCRIPTORS_ARE_NEEDED
-#define DESCRIPTORS_ARE_NEEDED 0 // by the sanitizer itself, which opens files and pipes to look at what it checks
-#endif
 
 using namespace std::chrono_literals;
 using namespace fault;

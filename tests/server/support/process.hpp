@@ -22,6 +22,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#if defined(__SANITIZE_ADDRESS__)
+#define DESCRIPTORS_ARE_NEEDED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define DESCRIPTORS_ARE_NEEDED 1
+#endif
+#endif
+#ifndef DESCRIPTORS_ARE_NEEDED
+#define DESCRIPTORS_ARE_NEEDED 0 // by the sanitizer itself, which opens files and pipes to look at what it checks
+#endif
+
 /// Processes, descriptors and files, for tests.
 namespace process {
 

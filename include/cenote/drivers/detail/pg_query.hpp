@@ -85,20 +85,14 @@ namespace cenote::drivers::pg {
 
 /// All answers to one command; the last of them.
 inline result_owner collect(session& s, std::string_view doing, duration bound, deadline by) {
-    result_owner last, bad;
+    outcome heard;
     for (;;) {
         if (!arrives(s, doing, by)) out_of_time(s, doing, bound);
         result_owner r = take(s);
-        if (!r) break;
-        const ExecStatusType status = PQresultStatus(r.get());
-        if (is_copy(status)) refuse_copy(s, doing, bound);
-        if (s.kept) s.kept->heard(PQcmdStatus(r.get()));
-        if (is_error(status) && !bad) bad = std::move(r);
-        else last = std::move(r);
+        if (!r) return heard.end(s, doing);
+        if (is_copy(PQresultStatus(r.get()))) refuse_copy(s, doing, bound);
+        heard.hear(s, std::move(r));
     }
-    if (bad) fail(s, bad.get(), doing);
-    if (!s.alive()) fail_broken(s, doing);
-    return last;
 }
 
 /// What a command's tag tells: how many rows it changed or returned.

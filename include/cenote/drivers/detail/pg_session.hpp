@@ -301,9 +301,28 @@ inline void flush(session& s, std::string_view doing, deadline by) {
     return n == -1;
 }
 
-/// Reads everything up to the end of the command; the first error is thrown once nothing more is to come.
+/// The answers to one command as they come. The last is what it has come to, unless one was an error.
+class outcome {
+public:
+    void hear(session& s, result_owner r) {
+        if (s.kept) s.kept->heard(PQcmdStatus(r.get()));
+        if (is_error(PQresultStatus(r.get())) && !bad_) bad_ = std::move(r);
+        else last_ = std::move(r);
+    }
+    /// Nothing more is to come: the first error is thrown now.
+    [[nodiscard]] result_owner end(session& s, std::string_view doing) {
+        if (bad_) fail(s, bad_.get(), doing);
+        if (!s.alive()) fail_broken(s, doing);
+        return std::move(last_);
+    }
+
+private:
+    result_owner last_, bad_;
+};
+
+/// Reads everything up to the end of the command.
 inline result_owner finish(session& s, std::string_view doing, deadline by) {
-    result_owner last, bad;
+    outcome heard;
     while (result_owner r = next(s, doing, by)) {
         const ExecStatusType status = PQresultStatus(r.get());
         if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH) {
@@ -317,13 +336,9 @@ inline result_owner finish(session& s, std::string_view doing, deadline by) {
             flush(s, doing, by);
             if (status == PGRES_COPY_OUT) continue;
         }
-        if (s.kept) s.kept->heard(PQcmdStatus(r.get()));
-        if (is_error(status) && !bad) bad = std::move(r);
-        else last = std::move(r);
+        heard.hear(s, std::move(r));
     }
-    if (bad) fail(s, bad.get(), doing);
-    if (!s.alive()) fail_broken(s, doing);
-    return last;
+    return heard.end(s, doing);
 }
 
 /// Whether this is the answer to the command that has the tag; empty: to an empty command.
