@@ -3,8 +3,8 @@
 
 #include <cenote/clock.hpp>
 #include <cenote/driver.hpp>
+#include <cenote/stack.hpp>
 
-#include <array>
 #include <chrono>
 #include <cstddef>
 #include <memory>
@@ -111,19 +111,6 @@ struct connect_error {
     int native_code = 0;
     std::string sqlstate{};
     std::string text{};
-};
-
-/// How many addresses of a stack are kept.
-inline constexpr unsigned stack_depth = 16;
-
-/// From where a lease was acquired, innermost first: what the function of `with_stack` has found. Empty without it.
-struct stack_frames {
-    std::array<void*, stack_depth> at{};
-    unsigned depth = 0;
-
-    [[nodiscard]] void* const* begin() const noexcept { return at.data(); }
-    [[nodiscard]] void* const* end() const noexcept { return at.data() + depth; }
-    [[nodiscard]] bool empty() const noexcept { return depth == 0; }
 };
 
 /// One lease that is out, as a leak policy records it.

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cenote/clock.hpp>
-#include <cenote/error.hpp>
+#include <cenote/stack.hpp>
 
 #include <array>
 #include <atomic>
