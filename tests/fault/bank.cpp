@@ -30,7 +30,7 @@ namespace {
 
 constexpr unsigned users = 16, size = 8;
 constexpr std::int64_t accounts = 500, first_balance = 1000;
-constexpr std::int64_t wanted = 4; // the accounts that every second transfer wants, or nobody would meet anybody
+constexpr std::int64_t wanted = 4; // the accounts that each transfer wants one of, to or from, or nobody would meet anybody
 /// How many transfers there are at least: CENOTE_TRANSFERS.
 std::size_t transfers() { return number_from("CENOTE_TRANSFERS", 400); }
 
@@ -99,8 +99,9 @@ void move_money(Pool& db, const Words& sql, ledger& all, unsigned seed) {
     for (;;) {
         const std::int64_t id = all.next++;
         if (id > last && all.struck) return;
-        const std::int64_t payer = 1 + below(id % 2 == 0 ? wanted : accounts);
-        const std::int64_t payee = 1 + (payer + below(id % 4 == 0 ? wanted : accounts - 1)) % accounts;
+        std::int64_t payer = 1 + below(wanted), payee = 1 + below(accounts);
+        if (id % 2 == 0) std::swap(payer, payee);
+        if (payer == payee) payee = 1 + payer % accounts;
         const std::int64_t amount = 1 + below(100);
         bool begun = false;
         try {
