@@ -56,6 +56,7 @@ template <class Server>
 struct words {
     std::string books = "bank_" + std::to_string(::getpid()), journal = books + "_journal";
     static std::string n(int i) { return is_mysql<Server> ? "?" : "$" + std::to_string(i); }
+    std::string open = "insert into " + books + " (id, balance) values (" + n(1) + ", " + n(2) + ")";
     std::string balance = "select balance from " + books + " where id = " + n(1);
     std::string take = "update " + books + " set balance = balance - " + n(1) + " where id = " + n(2);
     std::string give = "update " + books + " set balance = balance + " + n(1) + " where id = " + n(2);
@@ -132,17 +133,18 @@ void move_money(Pool& db, const Words& sql, ledger& all, unsigned seed) {
 
 } // namespace
 
-TEMPLATE_TEST_CASE("bank: no money is made or lost, and what is told of each transfer is true, while the server is killed twice", "[alone]", postgres_server,
-                   mysql_server) {
+TEMPLATE_TEST_CASE("bank: no money is made or lost, and what is told of each transfer is true, while the server is killed twice", "[alone]",
+                   postgres_server, mysql_server) {
     using server = TestType;
     server::ensure();
     const words<server> sql;
     cenote::pool db{durable<server>(), cenote::bounded{.max = size}, cenote::backoff{.first = 5ms, .max = 50ms}};
     const std::string kind = is_mysql<server> ? " engine = innodb" : "";
     db.exec("create table " + sql.books + " (id bigint primary key, balance bigint not null check (balance >= 0))" + kind);
-    db.exec("create table " + sql.journal + " (id bigint primary key, payer bigint not null, payee bigint not null, amount bigint not null)" + kind);
+    db.exec("create table " + sql.journal +
+            " (id bigint primary key, payer bigint not null, payee bigint not null, amount bigint not null)" + kind);
     db.transaction([&](auto& t) {
-        for (std::int64_t i = 1; i <= accounts; ++i) t.exec("insert into " + sql.books + " values (" + words<server>::n(1) + ", " + words<server>::n(2) + ")", i, first_balance);
+        for (std::int64_t i = 1; i <= accounts; ++i) t.exec(sql.open, i, first_balance);
     });
 
     ledger all;
@@ -205,13 +207,15 @@ TEMPLATE_TEST_CASE("bank: no money is made or lost, and what is told of each tra
     CHECK(all.outcomes.size() >= transfers());
     CHECK(committed + failed + unknown == all.outcomes.size());
     CHECK(failed + unknown > 0); // or nobody was struck
-    CHECK(failed + unknown - all.stopped <= strikes * 2 * size); // each connection is lost to one transfer, and one that was being opened too
+    CHECK(failed + unknown - all.stopped <= strikes * 2 * size); // each connection is lost to one, and one that was being opened, too
     CHECK(all.stopped <= strikes * users);
     CHECK(all.reruns > 0);
     s.exec("drop table " + sql.books);
     s.exec("drop table " + sql.journal);
-    tell("bank", std::string{server::name} + ", killed " + std::to_string(strikes) + " times under " + std::to_string(users) + " threads, serializable: " +
-                     std::to_string(all.outcomes.size()) + " transfers, " + std::to_string(committed) + " committed, " + std::to_string(all.reruns) +
-                     " re-runs, " + std::to_string(failed) + " failed (" + std::to_string(all.stopped) + " between two runs), " + std::to_string(unknown) + " unknown, of which " + std::to_string(unknown_booked) +
-                     " were committed; sum preserved; " + text(seconds * 1000) + ", " + std::to_string(static_cast<long>(static_cast<double>(committed) / seconds)) + " a second");
+    const auto say = [](std::size_t n) { return std::to_string(n); };
+    tell("bank", std::string{server::name} + ", killed " + say(strikes) + " times under " + say(users) + " threads, serializable: " +
+                     say(all.outcomes.size()) + " transfers, " + say(committed) + " committed, " + say(all.reruns) + " re-runs, " + say(failed) +
+                     " failed (" + say(all.stopped) + " between two runs), " + say(unknown) + " unknown, of which " + say(unknown_booked) +
+                     " were committed; " + text(seconds * 1000) + ", " +
+                     say(static_cast<std::size_t>(static_cast<double>(committed) / seconds)) + " a second");
 }
