@@ -39,11 +39,13 @@ typename Server::driver to(unsigned port) {
         auto o = mysql_tests::by_tcp();
         o.port = port;
         o.statement_cache = 8;
+        o.cancel_within = 5s; // machines that run tests may be busy
         return typename Server::driver{o};
     } else {
         const std::string host = cenote::testing::fault_proxy::host;
         auto o = pg::options(servers::postgres().tcp, {{"host", host}, {"port", std::to_string(port)}});
         o.statement_cache = 8;
+        o.cancel_time = 5s;
         return typename Server::driver{o};
     }
 }
@@ -267,6 +269,7 @@ TEMPLATE_TEST_CASE("what a statement met has the same name on both servers", "[a
                             auto o = pg::options(servers::postgres().admin + " dbname=cenote");
                             o.init = {"set deadlock_timeout = 10"};
                             o.statement_cache = 8;
+                            o.cancel_time = 5s;
                             return cenote::postgres{o};
                         }
                     }(),
