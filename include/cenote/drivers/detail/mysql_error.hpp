@@ -39,6 +39,9 @@ namespace cenote::drivers::mysql_client {
     case 3168: // ER_SERVER_ISNT_AVAILABLE
     case 3169: // ER_SESSION_WAS_KILLED
     case 4031: // ER_CLIENT_INTERACTION_TIMEOUT
+    case 5013: // CR_ERR_NET_READ … CR_ERR_NET_UNCOMPRESS: what Connector/C says when the system has told why the connection is lost
+    case 5014:
+    case 5015:
         return error_class::disconnected;
     case 1040: // ER_CON_COUNT_ERROR
     case 1135: // ER_CANT_CREATE_THREAD
