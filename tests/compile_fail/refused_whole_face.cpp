@@ -26,7 +26,7 @@ int main() {
     a = std::move(b);
     *db.driver().native_handle(*a) = c->mark;
     int* const handle = a.native_handle();
-    a.tag("here");
+    if (!a.forked()) a.tag("here");
     cenote::null::connection own = c.detach();
     d.discard();
     b.abandon();

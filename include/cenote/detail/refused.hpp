@@ -69,6 +69,7 @@ struct refused_lease {
     void give_back() noexcept;
     void discard() noexcept;
     void abandon() noexcept;
+    [[nodiscard]] bool forked() const noexcept;
     connection_type detach();
     void tag(const char*) const noexcept;
 };
