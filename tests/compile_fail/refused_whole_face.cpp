@@ -28,7 +28,7 @@ int main() {
     int* const handle = a.native_handle();
     if (!a.forked()) a.tag("here");
     cenote::null::connection own = c.detach();
-    d.discard();
+    d.discard(cenote::error_class::disconnected);
     b.abandon();
     own.mark = db.with([](auto& conn) { return conn.mark; }) + db.with(2s, [](cenote::null::connection& conn) { return conn.mark; });
     db.maintain();
