@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cenote/clock.hpp>
+#include <cenote/detail/fork_mark.hpp>
 #include <cenote/driver.hpp>
 #include <cenote/lease.hpp>
 
@@ -35,7 +36,7 @@ public:
         if (!wait(lock, by, [this] { return !in_flight_ || !core_; })) {
             throw driver_error{error_class::timeout, "cannot cancel: the deadline passed while another cancel of this lease was in flight"};
         }
-        if (!core_) return false;
+        if (!core_ || core_->forked()) return false;
         Core& c = *core_; // the lease has not ended, so it is there
         c.pin();
         in_flight_ = true;
@@ -48,6 +49,14 @@ public:
         }
         landed(c, true);
         return true;
+    }
+
+    /// In a forked child, where nobody else is: lets go of what only this end of the lease needs, and waits for nobody.
+    void end_in_child() noexcept {
+        const std::unique_lock lock{mutex_, std::try_to_lock}; // who held it at the moment of the fork is not there
+        if (!lock || in_flight_) return;
+        core_ = nullptr;
+        token_.reset();
     }
 
     /// From now on nothing is sent any more. False: one that was begun has not ended by `by`, or badly, and may still hit.
@@ -99,7 +108,7 @@ public:
     canceller() noexcept = default;
 
     /// Asks the server to stop the statement that runs, and waits until it was told. True: it was asked while the lease was held; whether
-    /// anything ran then the lease's holder will see. False: the lease had ended, nothing was sent.
+    /// anything ran then the lease's holder will see. False: the lease had ended, or is a forked child's copy; nothing was sent.
     ///
     /// Errors   driver_error when the server could not be asked, or not by the deadline. It may hear of it yet, so the connection is closed
     ///          when the lease ends.
@@ -187,8 +196,14 @@ public:
 private:
     /// `whole` ends the lease if no cancel is in flight any more.
     bool close(deadline by, auto&& whole) noexcept {
-        const auto at = std::exchange(at_, nullptr);
+        auto at = std::exchange(at_, nullptr);
         if (!at) return false;
+        if (lease_.forked()) {
+            at->end_in_child();
+            detail::leave_behind(std::move(at)); // other threads may have been in there
+            lease_.give_back();
+            return false;
+        }
         const bool alone = at->end(by);
         if (alone) whole();
         else lease_.discard();

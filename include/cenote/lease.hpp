@@ -85,6 +85,9 @@ public:
         if (s_ != nullptr) detail::shell::abandon_by_hand<Core>(*std::exchange(s_, nullptr));
     }
 
+    /// Whether this is the copy of a lease in a process that was forked from its pool's, which can only end. Without `fork_aware`: no.
+    [[nodiscard]] bool forked() const noexcept { return s_ != nullptr && Core::of(*s_).forked(); }
+
     /// A word for `inspect()`, leak reports and errors, which keep the pointer: a string literal, or text that lives as long as the
     /// program. Without a leak policy: nothing.
     void tag(const char* text) const noexcept {

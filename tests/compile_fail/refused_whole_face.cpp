@@ -26,9 +26,9 @@ int main() {
     a = std::move(b);
     *db.driver().native_handle(*a) = c->mark;
     int* const handle = a.native_handle();
-    a.tag("here");
+    if (!a.forked()) a.tag("here");
     cenote::null::connection own = c.detach();
-    d.discard();
+    d.discard(cenote::error_class::disconnected);
     b.abandon();
     own.mark = db.with([](auto& conn) { return conn.mark; }) + db.with(2s, [](cenote::null::connection& conn) { return conn.mark; });
     db.maintain();

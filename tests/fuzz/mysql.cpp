@@ -39,7 +39,7 @@ void set(mysql::options& o, const std::string& field, const std::string& value) 
     else if (field == "cert") o.tls.cert = value;
     else if (field == "key") o.tls.key = value;
     else if (field == "timeout") o.tcp_user_timeout = cenote::duration{number};
-    else if (field == "drain") o.drain.time = cenote::duration{number};
+    else if (field == "drain") o.drain_time = cenote::duration{number};
     else if (field == "init") o.init.push_back(value);
     else if (field == "many") o.multi_statements = true;
 }

@@ -209,7 +209,7 @@ mysql::options of_mysql(dice& die, const std::string& password) {
     if (die.one_in(8)) o.init = {die.value(password)};
     if (die.one_in(16)) o.port = static_cast<unsigned>(die.below(100'000));
     if (die.one_in(64)) o.tcp_user_timeout = cenote::duration{-1};
-    if (die.one_in(64)) o.drain.time = cenote::duration{-1};
+    if (die.one_in(64)) o.drain_time = cenote::duration{-1};
     return o;
 }
 

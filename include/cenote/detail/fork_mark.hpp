@@ -2,14 +2,16 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <memory>
 #include <new>
+#include <type_traits>
+#include <utility>
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
 #endif
 #if defined(__linux__)
-#include <cstddef>
 #include <sys/mman.h>
 #include <unistd.h>
 #endif
@@ -86,3 +88,16 @@ using fork_word = portable_fork_word;
 #endif
 
 } // namespace cenote::detail::os
+
+namespace cenote::detail {
+
+/// Never destroyed: for what a forked child was born with and cannot take apart, as threads that are not there were in it, or as its end
+/// would speak to a server.
+template <class T>
+void leave_behind(T&& v) noexcept {
+    static_assert(std::is_rvalue_reference_v<T&&> && std::is_nothrow_move_constructible_v<T>);
+    alignas(T) std::byte room[sizeof(T)];
+    (void)::new (static_cast<void*>(room)) T{std::move(v)};
+}
+
+} // namespace cenote::detail

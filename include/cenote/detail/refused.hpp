@@ -68,7 +68,9 @@ struct refused_lease {
     typename handle_or_anything<typename Core::driver_type, connection_type>::type native_handle() const;
     void give_back() noexcept;
     void discard() noexcept;
+    void discard(error_class) noexcept;
     void abandon() noexcept;
+    [[nodiscard]] bool forked() const noexcept;
     connection_type detach();
     void tag(const char*) const noexcept;
 };

@@ -66,11 +66,6 @@ public:
         std::string cert{}; ///< PEM file of the client's own certificate, with its `key`
         std::string key{};
     };
-    /// How much of unread results a clean-up reads before it gives the connection up.
-    struct drain_limit {
-        std::size_t bytes = 64 * 1024;
-        duration time = std::chrono::milliseconds{1}; ///< spent waiting for them; what has arrived already is read
-    };
 
     struct options {
         /// A name or an address, reached by TCP also when it is "localhost" (the clients themselves would take a socket file then).
@@ -118,9 +113,15 @@ public:
         /// Default  false: text that got into a statement by mistake cannot begin another one.
         bool multi_statements = false;
 
-        drain_limit drain{};
+        /// How much of unread results a clean-up reads before it gives the connection up; `drain_time` is spent waiting for them, what has
+        /// arrived already is read.
+        ///
+        /// Default  64 KiB or 1 ms, whichever comes first: a new connection costs more than that, but not much.
+        /// Range    drain_time ≥ 0, else std::invalid_argument.
+        std::size_t drain_bytes = std::size_t{64} * 1024;
+        duration drain_time = std::chrono::milliseconds{1};
 
-        /// How many prepared statements a connection keeps for `statement.keep`; the least recently used goes first.
+        /// How many prepared statements a connection keeps for `statement::keep`; the one used longest ago goes first.
         ///
         /// Default  0: none, and nothing is spent on it. The server's max_prepared_stmt_count (16382) counts those of all its sessions.
         /// With     a reset ends them.
@@ -130,7 +131,8 @@ public:
         /// the connection stays of use. Then it is cut.
         ///
         /// Default  1 s: KILL QUERY needs a connection of its own. 0: the connection is cut at the deadline, and the server not told.
-        duration cancel_within = std::chrono::seconds{1};
+        /// Range    ≥ 0, else std::invalid_argument.
+        duration cancel_time = std::chrono::seconds{1};
 
         /// The last word on a handle before it connects: more mysql_options. Called on each connect, on several threads at once.
         ///
@@ -181,7 +183,7 @@ public:
     /// With     LOCK TABLES, GET_LOCK and settings do not show: only `reset` ends those.
     [[nodiscard]] static session_state state(connection& c) noexcept;
 
-    /// Clears: results left unread, as far as `options.drain` allows, and the transaction. Keeps everything else.
+    /// Clears: results left unread, as far as `options.drain_…` allow, and the transaction. Keeps everything else.
     ///
     /// Errors   driver_error, and the connection is of no more use, when more is left than that or when it is read one by one
     ///          (mysql_use_result) or by a prepared statement: only the holder of those can end them.
@@ -218,11 +220,11 @@ public:
     ///          DECIMAL, dates and JSON, as text. Streamed values are valid until the next row. Of several results, as those of a
     ///          procedure, the first with rows is given and the others are read away.
     /// Errors   driver_error; std::invalid_argument when there are more or fewer values than placeholders. When the deadline passes the
-    ///          statement is stopped (see options.cancel_within): class `timeout`, condition `statement_timeout`. A statement without rows
+    ///          statement is stopped (see options.cancel_time): class `timeout`, condition `statement_timeout`. A statement without rows
     ///          that ends all the same before the server has stopped it succeeds, late. The connection is good for more unless `state` is `unknown`.
     /// Cost     one round trip. Two for values with libmysqlclient, with MySQL's server, or where quotes or comments in the SQL leave the
     ///          number of its placeholders to the server. With `keep` one after the first.
-    /// With     a server that freezes costs options.cancel_within more. MAX_EXECUTION_TIME and max_statement_time, which stop a statement
+    /// With     a server that freezes costs options.cancel_time more. MAX_EXECUTION_TIME and max_statement_time, which stop a statement
     ///          on the server's side, are yours to set in `options.init`: along with each statement they would cost a round trip.
     ///          A FLOAT without values comes with the six digits that the server prints, with values exactly. Each bounded call of
     ///          libmysqlclient with values starts a thread, as it has no other way to end one.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cenote/clock.hpp>
+#include <cenote/detail/fork_mark.hpp>
 #include <cenote/driver.hpp>
 #include <cenote/error.hpp>
 #include <cenote/session/detail/lock_ask.hpp>
@@ -38,7 +39,8 @@ struct locker;
 ///          runs; what fails there, sinks hear.
 /// Cost     a round trip to take it and one to release it: 46 µs together with PostgreSQL on the same machine, 35 µs with MariaDB, as the
 ///          same statements by hand; the guard itself adds 1100 instructions, an allocation and a descriptor while it is held.
-/// With     as long as it is leased, the pool tests, retires and pings nothing: `check()` now and then keeps routers from forgetting the
+/// With     in a process that was forked from its own (`fork_aware`) it is the parent's: it does not own it there, and its end asks nobody.
+///          As long as it is leased, the pool tests, retires and pings nothing: `check()` now and then keeps routers from forgetting the
 ///          connection. The server's idle_session_timeout and wait_timeout end it as any other.
 template <class Lease, lock_key Key>
 class [[nodiscard]] held_lock {
@@ -65,7 +67,7 @@ public:
     ///
     /// Cost     one poll of the socket, 0.3 µs.
     [[nodiscard]] bool owns() noexcept {
-        if (!*this) return false;
+        if (!*this || s_->lease.forked()) return false;
         warn_if_overdue();
         if (s_->watch && s_->watch->fired()) return false;
         driver_type& d = s_->lease.driver();
@@ -92,7 +94,7 @@ public:
     }
     bool check(timeout t, fail_to f) noexcept {
         f.clear();
-        if (!*this) {
+        if (!*this || leave_to_parent()) {
             f.set({make_error_code(errc::lock_lost), nullptr});
             return false;
         }
@@ -128,7 +130,7 @@ public:
     }
     bool release(fail_to f) noexcept {
         f.clear();
-        if (!*this) return false;
+        if (!*this || leave_to_parent()) return false;
         const bool held = finish();
         if (!held) f.set(std::move(s_->why));
         s_.reset();
@@ -181,8 +183,17 @@ private:
         tell(lock_change::overdue, held_for());
     }
     void let_go() noexcept {
-        if (*this) (void)finish();
+        if (*this && !leave_to_parent()) (void)finish();
         s_.reset();
+    }
+    /// In a forked child the lock is the parent's, whose thread may have been in all of this: the lease ends, and nothing else is done.
+    bool leave_to_parent() noexcept {
+        if (!s_->lease.forked()) return false;
+        s_->lease.give_back();
+        if (!s_->watch) s_->interrupter.reset();
+        else detail::leave_behind(std::move(s_));
+        s_.reset();
+        return true;
     }
 
     /// Closes its connection, which no error stops, and says why.

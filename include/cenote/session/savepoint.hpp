@@ -83,7 +83,7 @@ private:
     void undo() {
         transaction<Core>& t = *in_;
         close(t);
-        if (!t.over_.held || t.over_.doomed) return; // nothing is left that could be undone
+        if (t.over_.let_go_if_forked() || !t.over_.held || t.over_.doomed) return; // nothing is left that could be undone
         try {
             run(t, "rollback to savepoint ");
             run(t, "release savepoint ");

@@ -64,8 +64,8 @@ concept can_transact = can_execute<D> && can_rollback<D> && requires(D& d, typen
     { d.commit(c, by) } -> std::same_as<void>;
 };
 
-/// `void forget_statements(c) noexcept`: statements that were kept are no longer there (after a reset), or no longer of use. What a pool
-/// with a statement cache calls; a driver without it is taken to forget them by itself.
+/// `void forget_statements(c) noexcept`: statements that were kept are prepared anew when they next come. What a session calls when one failed with
+/// class `stale_plan`, to run it once more; without it the error goes to its user. What a reset ends the driver forgets by itself.
 template <class D>
 concept can_forget_statements = can_query<D> && requires(D& d, typename D::connection& c) {
     { d.forget_statements(c) } noexcept -> std::same_as<void>;

@@ -101,7 +101,7 @@ public:
         if (!over_.held && !over_.lost) {
             throw std::logic_error{"cenote: rollback() of a transaction that was moved from, or whose session was given back"};
         }
-        if (over_.reading) over_.need();
+        if (over_.reading || over_.held.forked()) over_.need();
         forget_savepoints();
         if (std::exchange(open_, false) && over_.held) {
             over_.in_transaction = false;

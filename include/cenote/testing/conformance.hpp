@@ -3,6 +3,7 @@
 
 #include <cenote/driver.hpp>
 #include <cenote/drivers/detail/socket.hpp>
+#include <cenote/session/statement.hpp>
 
 #include <algorithm>
 #include <array>
@@ -133,6 +134,8 @@ public:
         abandoning();
         roles();
         statements();
+        queries();
+        transactions();
         errors();
         threads();
         check("connections can be opened and closed again and again", [&] {
@@ -351,12 +354,13 @@ private:
 
     void states() {
         if constexpr (can_tell_state<D>) {
-            check_if(static_cast<bool>(o_.begin), "an open transaction shows in the state", "options.begin is not given", [&] {
+            const bool seen = check_if(static_cast<bool>(o_.begin), "an open transaction shows in the state", "options.begin is not given", [&] {
                 opened a{*this};
                 o_.begin(*a);
                 const session_state s = d_.state(*a);
                 expect(s == session_state::in_transaction || s == session_state::failed_transaction, "state says otherwise");
             });
+            shows_transactions_ = seen || !o_.begin;
             check_if(static_cast<bool>(o_.leave_busy), "an unfinished statement shows in the state", "options.leave_busy is not given", [&] {
                 opened a{*this};
                 o_.leave_busy(*a);
@@ -721,6 +725,57 @@ private:
         return true;
     }
 
+    void queries() {
+        const std::string runs = "query runs a statement, gives its rows and frees the connection", throws_at = "query throws at a statement that is wrong";
+        if constexpr (can_query<D>) {
+            check_if(!o_.good_sql.empty(), runs, "options.good_sql is empty", [&] {
+                opened a{*this};
+                for (const bool stream : {false, true}) {
+                    auto first = d_.query(*a, statement{.sql = o_.good_sql, .stream = stream}, soon());
+                    auto rows = std::move(first);
+                    while (rows.next(soon())) {
+                        for (std::size_t i = 0; i < rows.columns(); ++i) (void)rows.at(i);
+                    }
+                    if constexpr (can_tell_state<D>) {
+                        if (knows_idle_) expect(d_.state(*a) == session_state::idle, "the state is not idle after the last row");
+                    }
+                }
+            });
+            check_if(!o_.bad_sql.empty(), throws_at, "options.bad_sql is empty", [&] {
+                opened a{*this};
+                expect(trouble_of([&] {
+                           auto rows = d_.query(*a, statement{.sql = o_.bad_sql}, soon());
+                           while (rows.next(soon())) {}
+                       }).has_value(), "it did not throw");
+            });
+        } else {
+            for (const auto& sentence : {runs, throws_at}) skip(sentence, "the driver has no query");
+        }
+    }
+
+    void transactions() {
+        const std::string sentence = "a transaction is open after begin, and over after commit";
+        if constexpr (can_transact<D>) {
+            check(sentence, [&] {
+                opened a{*this};
+                for (int twice = 0; twice < 2; ++twice) {
+                    d_.begin(*a, transaction_options{}, soon());
+                    if (sees_transactions()) expect(state_of(*a) == session_state::in_transaction, "the state is not in_transaction after begin");
+                    d_.commit(*a, soon());
+                    if (sees_transactions()) expect(state_of(*a) == session_state::idle, "the state is not idle after commit");
+                }
+            });
+        } else {
+            skip(sentence, "the driver has no begin and commit, or no execute and rollback");
+        }
+    }
+    /// Unless it was found not to be so.
+    [[nodiscard]] bool sees_transactions() const noexcept { return can_tell_state<D> && knows_idle_ && shows_transactions_; }
+    [[nodiscard]] session_state state_of(connection& c) noexcept {
+        if constexpr (can_tell_state<D>) return d_.state(c);
+        else return session_state::unknown;
+    }
+
     void errors() {
         const std::string sentence = "every error has a class";
         if constexpr (can_classify<D>) {
@@ -791,6 +846,7 @@ private:
     conformance report_;
     std::function<void(connection&)> use_;
     bool knows_idle_ = false;
+    bool shows_transactions_ = true;
     time_point start_{};
 };
 
@@ -800,7 +856,7 @@ private:
 ///
 /// Shape    `check_driver(my_driver{…})`, or with what only you know:
 ///          `check_driver(my_driver{…}, {.begin = [](auto& c) { … }, .leave_busy = [](auto& c) { … }})`
-/// Called   by a test, with a driver whose other side is up. It opens about 70 + `rounds` connections, at most `threads` at once.
+/// Called   by a test, with a driver whose other side is up. It opens about 75 + `rounds` connections, at most `threads` at once.
 /// Cost     needs POSIX.
 /// Errors   none; what the driver throws becomes a finding. A call that never returns hangs the check.
 /// With     a check that cannot be made because something more basic failed does not blame the driver twice.

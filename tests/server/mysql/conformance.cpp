@@ -66,7 +66,7 @@ void conforms(mysql::options o, std::size_t checks) {
     relay between;
     const bool local = !o.socket.empty();
     if (!local) o.port = between.port();
-    o.drain.time = 5s; // the machine may have much else to do
+    o.drain_time = 5s; // the machine may have much else to do
     cenote::testing::conformance_options<mysql> given;
     given.use = [](auto& c) { run(c.handle(), "select 1"); };
     given.begin = [](auto& c) { run(c.handle(), "begin"); };

@@ -60,7 +60,7 @@ TEST_CASE("A bad setting of the MySQL driver is refused by field, value and rule
         {{.tcp_user_timeout = -1ms}, "mysql.options.tcp_user_timeout = -1ms"},
         {{.tcp_user_timeout = 600h * 24}, "mysql.options.tcp_user_timeout = "},
         {{.init = {"set @a = 1", ""}}, "mysql.options.init"},
-        {{.drain = {.time = -1ms}}, "mysql.options.drain.time = -1ms: must not be negative"},
+        {{.drain_time = -1ms}, "mysql.options.drain_time = -1ms: must not be negative"},
     };
     for (const auto& [options, words] : bad) {
         const std::string said = objection(options);

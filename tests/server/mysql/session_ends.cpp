@@ -111,10 +111,10 @@ TEST_CASE("A TLS connection that is cut in the middle of its rows harms no other
     }
 }
 
-TEST_CASE("A server that answers nobody costs the connection, at the deadline and what options.cancel_within gives", "[alone]") {
+TEST_CASE("A server that answers nobody costs the connection, at the deadline and what options.cancel_time gives", "[alone]") {
     const std::string big(4 << 20, 'x'); // more than any socket takes at once
     for (auto o : {by_socket(), by_tcp(), by_tls()}) {
-        o.cancel_within = 50ms;
+        o.cancel_time = 50ms;
         for (int i = 0; i < 4; ++i) {
             opened a{o};
             (void)first(a, "select ?", {1});

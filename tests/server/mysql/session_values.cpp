@@ -234,7 +234,7 @@ TEST_CASE("Rows left half read are read away by a clean-up where they are few, a
             };
             const auto run_clean_up = [&](opened& a) { std::string{clean} == "reset" ? a.driver.reset(a.c, soon()) : a.driver.rollback(a.c, soon()); };
             auto o = by_socket();
-            o.drain.time = 5s;
+            o.drain_time = 5s;
             opened a{std::move(o)};
             a.run("begin");
             leave(a, "select * from (select 1 union select 2) x");
@@ -244,7 +244,7 @@ TEST_CASE("Rows left half read are read away by a clean-up where they are few, a
             opened b{by_socket()};
             auto token = b.driver.interrupter(b.c);
             leave(b, "select x.* from (with recursive n (i) as (select 1 union all select i + 1 from n where i < 1000) select repeat('x', 99) from n a, n b) x");
-            CHECK(time_of([&] { CHECK_THAT(error_of([&] { run_clean_up(b); })->what(), ContainsSubstring("options.drain")); }) < grace);
+            CHECK(time_of([&] { CHECK_THAT(error_of([&] { run_clean_up(b); })->what(), ContainsSubstring("options.drain_")); }) < grace);
             CHECK(b.state() == session_state::unknown);
             b.driver.sever(token, soon());
         }

@@ -309,7 +309,7 @@ inline void soil(MYSQL* m, mysql_dirt d, const stage& s, statements& left, int m
     o.password = server.password;
     o.database = server.database;
     o.init = std::move(init);
-    o.drain.time = patience; // a busy machine must not turn one outcome into another
+    o.drain_time = patience; // a busy machine must not turn one outcome into another
     return cenote::mysql{std::move(o)};
 }
 

@@ -2,9 +2,12 @@
 
 // Forked children: what a pool of the parent is there, and that the parent notices nothing. Connections are sockets, whose other ends show
 // every byte. Children report by their exit status, as Catch is the parent's.
+#include <cenote/cancel.hpp>
 #include <cenote/detail/fork_mark.hpp>
 #include <cenote/pool.hpp>
 #include <cenote/retry.hpp>
+#include <cenote/session/lock.hpp>
+#include <cenote/session/session.hpp>
 #include <cenote/view.hpp>
 
 #include <catch2/catch_template_test_macros.hpp>
@@ -16,6 +19,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <mutex>
@@ -178,6 +182,41 @@ struct portable_aware {
     static constexpr bool aware = true;
     using word = os::portable_fork_word;
 };
+
+/// A database at the other end, to which every question is a byte, and which answers 1 for ever.
+struct talking : wire {
+    struct rows {
+        [[nodiscard]] static std::size_t columns() noexcept { return 1; }
+        [[nodiscard]] static std::string_view name(std::size_t) noexcept { return "n"; }
+        [[nodiscard]] bool next(deadline) {
+            say(fd);
+            return !is_one || std::exchange(left, 0) != 0;
+        }
+        [[nodiscard]] static value_view at(std::size_t) { return std::int64_t{1}; }
+        [[nodiscard]] static std::uint64_t affected() noexcept { return 1; }
+        int fd;
+        bool is_one;
+        int left = 1;
+    };
+    static void say(int fd) { (void)::send(fd, "Q", 1, MSG_NOSIGNAL | MSG_DONTWAIT); }
+    rows query(connection& c, const statement& s, deadline) {
+        say(c.fd);
+        return {c.fd, !s.stream};
+    }
+    void execute(connection& c, std::string_view, deadline) { say(c.fd); }
+    void begin(connection& c, const transaction_options&, deadline) { say(c.fd); }
+    void commit(connection& c, deadline) { say(c.fd); }
+    void rollback(connection& c, deadline) { say(c.fd); }
+    void cancel(token& t, deadline) { say(t.fd); }
+    void sever(token& t, deadline) noexcept { say(t.fd); }
+    /// What was said until now is forgotten.
+    void listen() const {
+        const std::scoped_lock lock{at->m};
+        char byte = 0;
+        for (const int fd : at->ends) while (::recv(fd, &byte, 1, MSG_DONTWAIT) > 0) {}
+    }
+};
+static_assert(can_transact<talking> && can_query<talking>);
 
 using aware = pool<wire, bounded, fork_aware>;
 /// Everything that has a lock of its own, that of the desk one which the test keeps; and the stand-in that needs no kernel's help.
@@ -464,4 +503,67 @@ TEST_CASE("where there was no fork, abandoning a pool that notices forks does no
     CHECK(d.at->abandoned == 0);
     CHECK(is_whole(p, 2));
     CHECK(d.at->is_quiet());
+}
+
+TEST_CASE("case-C1 what holds a lease, a transaction, a lock, rows or a cancel among them, ends in a child without a word") {
+    talking d;
+    const auto at = d.at;
+    pool p{d, bounded{.max = 5}, fork_aware{}};
+    using core = decltype(p)::core_type;
+    fill(p, 5);
+    std::optional<transaction<core>> work{session{p.acquire()}.begin()};
+    const auto key = advisory_lock{"one"};
+    std::optional held{lock(p, key)}, watched{lock(p, key, {.max_hold = 20s, .on_overdue = on_overdue::close})};
+    std::optional<cancellable<core>> call{p.acquire()};
+    const auto stop = call->canceller();
+    std::optional<session<core>> reading{p.acquire()};
+    const std::size_t before = descriptors();
+
+    SECTION("in the middle of rows and of a part of the transaction, by an exception") {
+        pid_t child = -1;
+        const auto end_all = [&] {
+            work.reset();
+            held.reset();
+            watched.reset();
+            call.reset();
+            reading.reset();
+        };
+        try {
+            reading->process("select n", [&](cursor& rows) {
+                const auto part = work->savepoint();
+                (void)rows.next();
+                d.listen();
+                child = ::fork();
+                if (child == 0) {
+                    (void)::signal(SIGALRM, SIG_DFL);
+                    ::alarm(20);
+                    throw std::runtime_error{"only in the child"};
+                }
+                CHECK(ended(child) == 0);
+                CHECK(at->is_quiet());
+            });
+        } catch (const std::exception&) {
+            end_all();
+            ::_exit(child == 0 && descriptors() + 10 <= before ? 0 : 1);
+        }
+        end_all();
+        CHECK(is_whole(p, 5));
+        d.listen();
+    }
+    SECTION("one after the other") {
+        d.listen();
+        CHECK(in_child([&] {
+                  if (!call->operator*().fd || stop.cancel() || held->owns()) return 1;
+                  std::error_code why;
+                  if (held->check(1s, why) || why != errc::lock_lost || watched->release(why) || *watched) return 2;
+                  if (code_of([&] { work->exec("delete"); }) != errc::pool_forked || code_of([&] { reading->exec("delete"); }) != errc::pool_forked) return 3;
+                  work.reset();
+                  held.reset();
+                  watched.reset();
+                  call.reset();
+                  reading.reset();
+                  return p.close().drained && descriptors() + 10 <= before ? 0 : 4;
+              }) == 0);
+    }
+    CHECK(at->is_quiet());
 }

@@ -94,6 +94,10 @@ enum class defect {
     execute_throws,
     execute_accepts_anything,
     execute_hides_damage,
+    query_leaves_busy,
+    query_accepts_anything,
+    begin_opens_nothing,
+    commit_leaves_transaction,
     classify_makes_one_up,
     throws_an_int,
 };
@@ -242,6 +246,34 @@ public:
         c.damaged = is(defect::execute_hides_damage);
         throw std::runtime_error{"syntax error"};
     }
+    struct rows {
+        static std::size_t columns() noexcept { return 1; }
+        static std::string_view name(std::size_t) noexcept { return "n"; }
+        bool next(deadline) {
+            if (left-- > 0) return true;
+            of->busy = stays_busy;
+            return false;
+        }
+        static cenote::value_view at(std::size_t) { return 1; }
+        static std::uint64_t affected() noexcept { return 1; }
+        connection* of;
+        bool stays_busy;
+        int left = 1;
+    };
+    rows query(connection& c, const cenote::statement& s, deadline) {
+        work(c);
+        if (s.sql != "select 1" && !is(defect::query_accepts_anything)) throw std::runtime_error{"syntax error"};
+        c.busy = true;
+        return {&c, is(defect::query_leaves_busy)};
+    }
+    void begin(connection& c, const cenote::transaction_options&, deadline) {
+        work(c);
+        c.tx = !is(defect::begin_opens_nothing);
+    }
+    void commit(connection& c, deadline) {
+        work(c);
+        if (!is(defect::commit_leaves_transaction)) c.tx = false;
+    }
     int native_handle(connection& c) noexcept { return is(defect::handle_changes) ? c.handles++ : 7; }
     error_class classify(const std::exception&) noexcept {
         return is(defect::classify_makes_one_up) ? static_cast<error_class>(99) : error_class::other;
@@ -373,7 +405,7 @@ TEST_CASE("a driver that keeps the contract passes every check") {
     INFO(report);
     CHECK(report.ok());
     CHECK(report.failures().empty());
-    CHECK(report.count(conformance::verdict::passed) == 52);
+    CHECK(report.count(conformance::verdict::passed) == 55);
     CHECK(report.count(conformance::verdict::not_applicable) == 1); // options.use
 }
 
@@ -429,6 +461,10 @@ TEMPLATE_TEST_CASE_SIG("a driver that breaks one rule fails the check of that ru
         {defect::execute_throws, "execute runs a statement"},
         {defect::execute_accepts_anything, "execute throws at a statement that is wrong"},
         {defect::execute_hides_damage, "a connection survives a wrong statement, or shows that it did not"},
+        {defect::query_leaves_busy, "query runs a statement, gives its rows and frees the connection"},
+        {defect::query_accepts_anything, "query throws at a statement that is wrong"},
+        {defect::begin_opens_nothing, "a transaction is open after begin, and over after commit"},
+        {defect::commit_leaves_transaction, "a transaction is open after begin, and over after commit"},
         {defect::classify_makes_one_up, "every error has a class"},
     };
     for (std::size_t i = Part; i < table.size(); i += 4) {
@@ -539,7 +575,7 @@ TEST_CASE("the null driver and the scripted driver pass their conformance check"
 TEST_CASE("the report of a conformance check is readable") {
     const auto report = check(flawed{defect::ping_throws});
     const std::string text = to_string(report);
-    CHECK_THAT(text, ContainsSubstring("51 passed, 1 failed, 1 not applicable\n"));
+    CHECK_THAT(text, ContainsSubstring("54 passed, 1 failed, 1 not applicable\n"));
     CHECK_THAT(text, ContainsSubstring("\n  FAILED  a fresh connection answers a ping: it threw: no pong\n"));
     CHECK_THAT(text, ContainsSubstring("\n  -       a fresh connection can be used: options.use is not given\n"));
     CHECK_THAT(text, ContainsSubstring("\n  passed  execute runs a statement\n"));

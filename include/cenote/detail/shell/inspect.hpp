@@ -144,6 +144,17 @@ template <class Core>
     return out;
 }
 
+/// How the pool looked.
+inline void note_counts(evidence& in, const pool_stats& now) noexcept {
+    in.max = static_cast<unsigned>(now.max);
+    in.used = static_cast<unsigned>(now.used);
+    in.idle = static_cast<unsigned>(now.idle);
+    in.opening = static_cast<unsigned>(now.opening);
+    in.resetting = static_cast<unsigned>(now.resetting);
+    in.closing = static_cast<unsigned>(now.closing);
+    in.waiting = static_cast<unsigned>(now.pending);
+}
+
 /// What a failed operation has to say. Never throws: without memory the code goes alone.
 template <class Core>
 [[nodiscard]] failure explain(Core& c, errc why, duration waited, const std::string& detail) noexcept {
@@ -151,14 +162,7 @@ template <class Core>
     try {
         auto found = std::make_shared<evidence>();
         found->pool = c.name();
-        const pool_stats now = stats(c);
-        found->max = static_cast<unsigned>(now.max);
-        found->used = static_cast<unsigned>(now.used);
-        found->idle = static_cast<unsigned>(now.idle);
-        found->opening = static_cast<unsigned>(now.opening);
-        found->resetting = static_cast<unsigned>(now.resetting);
-        found->closing = static_cast<unsigned>(now.closing);
-        found->waiting = static_cast<unsigned>(now.pending);
+        note_counts(*found, stats(c));
         found->waited = waited;
         found->detail = detail;
         found->holders = holders(c);

@@ -126,7 +126,7 @@ private:
     }
     /// Has the statement stopped. Until when its answer is worth waiting for; not at all, if the server could not be asked.
     [[nodiscard]] deadline stop() noexcept {
-        const deadline until = deadline::in(t_.opt.cancel_within);
+        const deadline until = deadline::in(t_.opt.cancel_time);
         try {
             if (!token_) token_.emplace(driver_.interrupter(s_));
             driver_.cancel(*token_, until);

@@ -176,10 +176,10 @@ private:
         ++serial_; // whoever was reading rows has lost them
         if (state() != session_state::busy) return;
         if (open_ != nullptr) {
-            const bool over = drain_open(t.opt.drain.bytes, by.sooner(deadline::in(t.opt.drain.time)));
+            const bool over = drain_open(t.opt.drain_bytes, by.sooner(deadline::in(t.opt.drain_time)));
             if (!over || state() == session_state::busy) {
                 lose();
-                t.fail(error_class::other, doing, "more rows were left unread than options.drain allows to read");
+                t.fail(error_class::other, doing, "more rows were left unread than options.drain_bytes and drain_time allow to read");
             }
             (void)usable(t, doing);
             return;
@@ -192,10 +192,10 @@ private:
             lose();
             t.fail(error_class::other, doing, "a statement was sent without waiting for its answer, and only its sender knows how to read that");
         }
-        call_.drain(m, t.opt.drain.bytes);
-        if (!call_.finish(by.sooner(deadline::in(t.opt.drain.time))) || call_.hit_limit()) {
+        call_.drain(m, t.opt.drain_bytes);
+        if (!call_.finish(by.sooner(deadline::in(t.opt.drain_time))) || call_.hit_limit()) {
             lose();
-            t.fail(error_class::other, doing, "more results were left unread than options.drain allows to read");
+            t.fail(error_class::other, doing, "more results were left unread than options.drain_bytes and drain_time allow to read");
         }
         // That a later one of several statements failed is nobody's business any more.
         if (state() == session_state::busy) lose();

@@ -148,8 +148,8 @@ void target<Options>::check() const {
     if (opt.tcp_user_timeout < duration::zero() || opt.tcp_user_timeout > std::chrono::milliseconds{std::numeric_limits<int>::max()}) {
         cenote::detail::bad_value("mysql.options.tcp_user_timeout", opt.tcp_user_timeout, "must be 0 … 2147483647 ms; 0 leaves it to the system");
     }
-    cenote::detail::require_not_negative("mysql.options.drain.time", opt.drain.time);
-    cenote::detail::require_not_negative("mysql.options.cancel_within", opt.cancel_within);
+    cenote::detail::require_not_negative("mysql.options.drain_time", opt.drain_time);
+    cenote::detail::require_not_negative("mysql.options.cancel_time", opt.cancel_time);
     for (const std::string& sql : opt.init) {
         if (sql.empty()) refuse("init", "a list with an empty statement", "must have a statement in each of its texts");
     }

@@ -3,6 +3,7 @@
 
 #include <cenote/clock.hpp>
 #include <cenote/driver.hpp>
+#include <cenote/error.hpp>
 #include <cenote/lease.hpp>
 #include <cenote/session/statement.hpp>
 #include <cenote/session/value.hpp>
@@ -62,8 +63,17 @@ public:
         return options.statement_timeout == duration::zero() ? deadline::never() : deadline::in(options.statement_timeout);
     }
 
+    /// In a forked child the session is the parent's: the lease ends, and nothing else is done. Nothing where there was no fork.
+    bool let_go_if_forked() noexcept {
+        if (!held.forked()) return false;
+        held.give_back();
+        in_transaction = false;
+        return lost = true;
+    }
+
     /// Whether a call may be made now; throws otherwise.
     void need() {
+        if (let_go_if_forked()) throw error{failure{make_error_code(errc::pool_forked), nullptr}};
         if constexpr (can_tell_state<driver_type>) { // else what follows would be committed one by one
             if (in_transaction && held && !reading && !doomed && state() == session_state::idle) doom(error_class::other, condition::none);
         }
@@ -125,6 +135,7 @@ public:
     bool roll_back() noexcept {
         in_transaction = false;
         if (!held) return true;
+        if (let_go_if_forked()) return false;
         try {
             driver().rollback(connection(), deadline::in(clean_up_limit));
             return true;

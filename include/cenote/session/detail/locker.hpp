@@ -194,14 +194,7 @@ private:
             if (!why.seen) return;
             auto more = std::make_shared<evidence>(*why.seen);
             more->pool = db.name();
-            const pool_stats now = db.stats();
-            more->max = static_cast<unsigned>(now.max);
-            more->used = static_cast<unsigned>(now.used);
-            more->idle = static_cast<unsigned>(now.idle);
-            more->opening = static_cast<unsigned>(now.opening);
-            more->resetting = static_cast<unsigned>(now.resetting);
-            more->closing = static_cast<unsigned>(now.closing);
-            more->waiting = static_cast<unsigned>(now.pending);
+            shell::note_counts(*more, db.stats());
             why.seen = std::move(more);
         } catch (...) { // no memory: then without
         }

@@ -34,6 +34,11 @@ public:
     reading& operator=(const reading&) = delete;
     ~reading() {
         if (done_) return;
+        if (over_.held.forked()) { // the rest is the parent's to read
+            rows_.reset();
+            (void)over_.let_go_if_forked();
+            return;
+        }
         if constexpr (!frees_connection<rows_type>) {
             if (over_.held && read_on()) return;
         }
