@@ -15,8 +15,8 @@
 
 using namespace std::chrono_literals;
 
-const std::vector<std::string> migrations{"create table orders (id bigint primary key)", "alter table orders add column customer text not null",
-                                          "create index on orders (customer)"};
+const std::vector<std::string> migrations{"create table shipments (id bigint primary key)", "alter table shipments add column customer text not null",
+                                          "create index on shipments (customer)"};
 
 /// Brings the schema to its last version; returns how many migrations this process has run.
 std::size_t migrate(auto& db) {
@@ -71,6 +71,6 @@ int main() {
 
     cenote::pool db{cenote::postgres{address}};
     std::cout << "started once more: " << migrate(db) << " migrations\n";
-    db.with([&](auto& c) { db.driver().execute(c, "drop table orders, schema_version", cenote::deadline::in(10s)); });
+    db.with([&](auto& c) { db.driver().execute(c, "drop table shipments, schema_version", cenote::deadline::in(10s)); });
     return failed;
 }

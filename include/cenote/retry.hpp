@@ -79,7 +79,8 @@ public:
         return run<true>(db, f, stop, lend<Pool>{db});
     }
 
-    /// db.transaction(f, how): again when no connection is to be had. Work that has begun runs again as `how` says, and not otherwise.
+    /// db.transaction(f, how): again when no connection is to be had, also for another run after the first was rolled back. Work that has
+    /// begun runs again as `how` says, and not otherwise.
     template <class Pool, class F, class How = transaction_run>
     auto transaction(Pool& db, F&& f, const std::type_identity_t<How>& how, const std::stop_token& stop = {}) const {
         return run<false>(db, f, stop, [&](auto& work) { return db.transaction(work, how); });
@@ -116,14 +117,20 @@ private:
     auto run(Pool& db, F& f, const std::stop_token& stop, const Lend& lend_to) const -> decltype(lend_to(f)) {
         for (unsigned n = 1;; ++n) {
             bool begun = false;
+            const error* own = nullptr; // what the work has thrown itself, perhaps of another pool
             auto work = [&](auto& connection) -> decltype(auto) {
                 begun = true;
-                return std::invoke(f, connection);
+                try {
+                    return std::invoke(f, connection);
+                } catch (const error& e) {
+                    own = &e;
+                    throw;
+                }
             };
             try {
                 return lend_to(work);
-            } catch (const error& e) { // of an acquire, if the work had not begun
-                if (begun || !may_pass(e) || !again(n, kind_of(e), e.what(), stop)) throw;
+            } catch (const error& e) { // of an acquire, unless it is that: before the work, or before its next run after it was rolled back
+                if (own == &e || !may_pass(e) || !again(n, kind_of(e), e.what(), stop)) throw;
             } catch (const std::exception& e) {
                 const error_class kind = classify(db.driver(), e);
                 if (!Idempotent || !begun || !worth_another(kind) || !again(n, kind, e.what(), stop)) throw;

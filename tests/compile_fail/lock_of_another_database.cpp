@@ -6,14 +6,14 @@
 #include <string>
 #include <string_view>
 
-struct session {};
+struct link_to_server {};
 namespace cenote { // in place of the shipped one, which needs its client library
 class mysql {
 public:
-    using connection = session;
-    session open(cenote::deadline) { return {}; }
-    void close(session&) noexcept {}
-    std::optional<std::string> ask(session&, std::string_view, cenote::deadline) { return "1"; }
+    using connection = link_to_server;
+    link_to_server open(cenote::deadline) { return {}; }
+    void close(link_to_server&) noexcept {}
+    std::optional<std::string> ask(link_to_server&, std::string_view, cenote::deadline) { return "1"; }
 };
 } // namespace cenote
 

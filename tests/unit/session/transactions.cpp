@@ -420,6 +420,32 @@ TEST_CASE("a transaction for which no connection is to be had is tried again, an
     CHECK(runs == 2);
 }
 
+TEST_CASE("a transaction that was rolled back, and then finds no connection for its next run, is tried again") {
+    bank b{{}, 1};
+    std::vector<std::string> told;
+    const cenote::retry again{{.attempts = 3, .report = [&](const cenote::attempt_event& e) { told.emplace_back(to_string(e.kind)); },
+                               .pause = [](cenote::duration) {}}};
+    b.wrong.next(site::commit, outcome::raise(race())).next(site::open, outcome::fail(error_class::refused));
+    int runs = 0;
+    again.transaction(b.db, [&](transaction& t) {
+        move_ten(t);
+        ++runs;
+    }, {.attempts = 2, .pause = [&](cenote::duration) { b.db.trim(); }}); // the server has gone away meanwhile
+    CHECK(runs == 2);
+    CHECK(told == std::vector<std::string>{"refused"});
+    CHECK(b.balances() == "90 110");
+
+    // What the work throws of another pool's is its own affair.
+    cenote::pool other{driver{cenote::sqlite{(b.where.path / "none" / "such.db").string()}, b.wrong}, cenote::bounded{.max = 1}, cenote::manual{}, cenote::named{"other"}};
+    b.wrong.next(site::open, outcome::fail(error_class::refused));
+    CHECK_THROWS_AS(again.transaction(b.db, [&](transaction&) {
+        ++runs;
+        (void)other.acquire();
+    }), cenote::error);
+    CHECK(runs == 3);
+    CHECK(b.at_rest());
+}
+
 TEST_CASE("how a transaction is to run is checked before it runs") {
     bank b;
     const auto run = [&](const cenote::transaction_run& how) { b.db.transaction([](transaction&) {}, how); };
