@@ -19,6 +19,9 @@
 namespace cenote {
 namespace detail {
 
+template <class Core>
+class channel;
+
 /// What a lease and those who may cancel its statements share. Outlives the lease, and then means nothing.
 ///
 /// `mutex_` guards all of it and is never held while the driver is called. While a cancel is in flight the core is pinned, as the driver
@@ -149,7 +152,7 @@ public:
 
     explicit cancellable(lease<Core>&& of) {
         assert(of && "cenote: cancellable of an empty lease");
-        at_ = std::make_shared<detail::cancel_desk<Core>>(Core::of(*of.s_), *of.s_);
+        at_ = desk_of(of);
         lease_ = std::move(of);
     }
     cancellable(cancellable&&) noexcept = default;
@@ -174,7 +177,7 @@ public:
     void tag(const char* text) const noexcept { lease_.tag(text); }
 
     /// For other threads, and as many of them as one likes.
-    [[nodiscard]] cenote::canceller<Core> canceller() const noexcept { return cenote::canceller<Core>{at_}; }
+    [[nodiscard]] cenote::canceller<Core> canceller() const noexcept { return handle_of(at_); }
 
     /// Ends the lease, without waiting: with a cancel in flight the connection is closed. Again, or on an empty one: nothing.
     void give_back() noexcept { (void)close(deadline{time_point::min()}, [this] { lease_.give_back(); }); }
@@ -194,20 +197,31 @@ public:
     }
 
 private:
+    friend class detail::channel<Core>;
+    using desk = detail::cancel_desk<Core>;
+
+    [[nodiscard]] static std::shared_ptr<desk> desk_of(const lease<Core>& of) { return std::make_shared<desk>(Core::of(*of.s_), *of.s_); }
+    [[nodiscard]] static cenote::canceller<Core> handle_of(const std::shared_ptr<desk>& at) noexcept { return cenote::canceller<Core>{at}; }
+
+    /// Nothing is sent any more. False: what is being sent may still arrive, so the lease has ended.
+    static bool end(std::shared_ptr<desk> at, lease<Core>& of, deadline by) noexcept {
+        if (of.forked()) {
+            at->end_in_child();
+            detail::leave_behind(std::move(at)); // other threads may have been in there
+            of.give_back();
+            return false;
+        }
+        if (at->end(by)) return true;
+        of.discard();
+        return false;
+    }
+
     /// `whole` ends the lease if no cancel is in flight any more.
     bool close(deadline by, auto&& whole) noexcept {
         auto at = std::exchange(at_, nullptr);
-        if (!at) return false;
-        if (lease_.forked()) {
-            at->end_in_child();
-            detail::leave_behind(std::move(at)); // other threads may have been in there
-            lease_.give_back();
-            return false;
-        }
-        const bool alone = at->end(by);
-        if (alone) whole();
-        else lease_.discard();
-        return alone;
+        if (!at || !end(std::move(at), lease_, by)) return false;
+        whole();
+        return true;
     }
 
     lease<Core> lease_;

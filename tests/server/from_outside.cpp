@@ -8,6 +8,7 @@
 #include <cenote/cancel.hpp>
 #include <cenote/policy/leak.hpp>
 #include <cenote/pool.hpp>
+#include <cenote/session/session.hpp>
 
 #include <catch2/catch_test_macros.hpp>
 
@@ -148,6 +149,41 @@ void stops(const Driver& driver) {
     CHECK(p.stats().closed == 0);
 }
 
+/// What a session runs is stopped by another thread, in a transaction too, and it goes on; afterwards the canceller means nothing.
+template <class Driver>
+void stops_session(const Driver& driver, const std::string& sleep) {
+    cenote::pool p{driver, bounded{.max = 1}, counters{}};
+    cenote::session s{p.acquire(plenty)};
+    const auto who = s.canceller();
+    const auto is_stopped = [&](auto& on) {
+        std::atomic<bool> stopped{false};
+        std::jthread other{[&] {
+            while (!stopped) {
+                CHECK(who.cancel(deadline::in(plenty)));
+                std::this_thread::sleep_for(2ms);
+            }
+        }};
+        cenote::condition met = cenote::condition::none;
+        try {
+            (void)on.query(sleep);
+        } catch (const cenote::driver_error& e) {
+            met = e.met();
+        }
+        stopped = true;
+        other.join();
+        return met == cenote::condition::cancelled;
+    };
+    CHECK(is_stopped(s));
+    CHECK(s.template scalar<int>("select 1") == 1);
+    auto t = std::move(s).begin();
+    CHECK(is_stopped(t));
+    s = t.rollback();
+    CHECK(s.template scalar<int>("select 1") == 1);
+    s.give_back();
+    CHECK_FALSE(who.cancel(deadline::in(plenty)));
+    CHECK(p.stats().closed == 0);
+}
+
 std::string ask(PGconn* c, const std::string& sql) { return pg::ask(c, sql); }
 std::string ask(MYSQL* c, const std::string& sql) { return mysql_tests::ask(c, sql); }
 
@@ -192,3 +228,5 @@ TEST_CASE("case-B13: no cancel hits the next lease, postgres", "[case-B13]") { c
 TEST_CASE("case-B13: no cancel hits the next lease, mysql", "[case-B13]") { check("mysql", cenote::mysql{mysql_tests::by_socket()}); }
 TEST_CASE("a lease's own statement is cancelled, postgres") { stops(cenote::postgres{servers::postgres().unix_socket}); }
 TEST_CASE("a lease's own statement is cancelled, mysql") { stops(cenote::mysql{mysql_tests::by_socket()}); }
+TEST_CASE("a session's own statement is cancelled, postgres") { stops_session(cenote::postgres{servers::postgres().unix_socket}, "select pg_sleep(60)"); }
+TEST_CASE("a session's own statement is cancelled, mysql") { stops_session(cenote::mysql{mysql_tests::by_socket()}, "select sleep(60) from information_schema.tables"); }

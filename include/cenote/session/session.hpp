@@ -59,12 +59,19 @@ public:
                                                 "std::move(session).begin(), see cenote/session/session.hpp");
     }
 
-    /// The lease, for what the client library or the driver can do beyond this: its interrupter, say, to stop a statement from elsewhere.
+    /// For other threads, to cancel what the session does for as long as it has its lease, also in a transaction: `stop.cancel()`, or
+    /// `cenote::cancel_on on{s.canceller(), token}` for a stop token. What is cancelled fails with a driver_error whose condition is `cancelled`.
+    ///
+    /// Errors   what the driver's `interrupter` throws.
+    /// With     as `cancellable`: a cancel in flight when the lease ends costs the connection, and never meets its next user.
+    [[nodiscard]] cenote::canceller<Core> canceller() { return over_.canceller(); }
+
+    /// The lease, for what the client library or the driver can do beyond this.
     ///
     /// With     what is begun there, the session does not know.
     [[nodiscard]] cenote::lease<Core>& lease() noexcept { return over_.held; }
     /// Ends the session now.
-    void give_back() noexcept { over_.held.give_back(); }
+    void give_back() noexcept { over_.give_back(); }
 
 private:
     template <class, class>

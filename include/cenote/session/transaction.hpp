@@ -63,6 +63,9 @@ public:
     [[nodiscard]] detail::timed<Core> within(timeout t) { return {over_, deadline::in(t)}; }
     [[nodiscard]] detail::timed<Core> until(deadline d) { return {over_, d}; }
 
+    /// As the session's.
+    [[nodiscard]] cenote::canceller<Core> canceller() { return over_.canceller(); }
+
     /// As the session's: what is begun or ended there, the transaction does not know.
     [[nodiscard]] cenote::lease<Core>& lease() noexcept { return over_.held; }
 

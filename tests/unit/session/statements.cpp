@@ -382,3 +382,43 @@ TEST_CASE("rows that a rollback has ended are not run again") {
     CHECK_FALSE(rows.next(cenote::deadline::never()));
     CHECK(b.balances() == "100 100");
 }
+
+TEST_CASE("what a session does is cancelled for as long as it has its lease, and a cancel in flight costs the connection") {
+    const folder where;
+    cenote::testing::faults wrong;
+    cenote::pool db{driver{cenote::sqlite{(where.path / "cancel.db").string()}, wrong}, cenote::bounded{.max = 1}, cenote::counters{}};
+    cenote::session s{db.acquire()};
+    auto stop = s.canceller();
+    CHECK(stop.cancel()); // of nothing that runs
+    CHECK(s.canceller().cancel());
+    SECTION("given back") { s.give_back(); }
+    SECTION("gone") { const auto gone = std::move(s); }
+    SECTION("replaced") {
+        auto other = std::move(s);
+        CHECK(stop.cancel()); // it moved with the lease
+        other.give_back();
+        s = cenote::session{db.acquire()};
+        CHECK_FALSE(stop.cancel());
+        CHECK(s.canceller().cancel());
+        stop = s.canceller();
+        other = std::move(s);
+        CHECK(stop.cancel());
+        other = cenote::session{cenote::lease<decltype(db)::core_type>{}};
+    }
+    SECTION("in a transaction") {
+        auto t = std::move(s).begin();
+        CHECK(stop.cancel());
+        CHECK(t.canceller().cancel());
+        t.commit();
+    }
+    CHECK_FALSE(stop.cancel());
+    CHECK(db.stats().closed == 0);
+
+    cenote::session other{db.acquire()};
+    const auto late = other.canceller();
+    wrong.next(site::cancel, outcome::fail(error_class::timeout));
+    CHECK_THROWS_AS(late.cancel(), driver_error); // it may arrive yet
+    other.give_back();
+    CHECK(db.acquire());
+    CHECK(db.stats().opened == 2);
+}

@@ -1,6 +1,7 @@
 // Distributed under the Boost Software License, Version 1.0. See LICENSE.
 #pragma once
 
+#include <cenote/cancel.hpp>
 #include <cenote/clock.hpp>
 #include <cenote/driver.hpp>
 #include <cenote/error.hpp>
@@ -12,8 +13,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <stdexcept>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 namespace cenote {
@@ -54,7 +57,14 @@ public:
 
     channel(lease<Core>&& l, const session_options& o) noexcept : held{std::move(l)}, options{o} {}
     channel(channel&&) noexcept = default;
-    channel& operator=(channel&&) noexcept = default;
+    channel& operator=(channel&& other) noexcept {
+        if (this != &other) {
+            std::destroy_at(this);
+            std::construct_at(this, std::move(other));
+        }
+        return *this;
+    }
+    ~channel() { end_cancels(); }
 
     [[nodiscard]] driver_type& driver() const noexcept { return held.driver(); }
     [[nodiscard]] connection_type& connection() const noexcept { return *held; }
@@ -66,7 +76,7 @@ public:
     /// In a forked child the session is the parent's: the lease ends, and nothing else is done. Nothing where there was no fork.
     bool let_go_if_forked() noexcept {
         if (!held.forked()) return false;
-        held.give_back();
+        give_back();
         in_transaction = false;
         return lost = true;
     }
@@ -119,8 +129,21 @@ public:
     }
     void discard(error_class because) noexcept {
         if (!held) return;
+        end_cancels();
         held.discard(because);
         lost = true;
+    }
+
+    void give_back() noexcept {
+        end_cancels();
+        held.give_back();
+    }
+
+    /// For other threads, until the lease ends.
+    [[nodiscard]] cenote::canceller<Core> canceller() {
+        need();
+        if (!cancels) cancels = cancellable<Core>::desk_of(held);
+        return cancellable<Core>::handle_of(cancels);
     }
 
     /// Nothing of the transaction may be left, though it is still being used.
@@ -165,7 +188,10 @@ public:
         else return session_state::unknown;
     }
 
+    static constexpr bool may_be_cancelled = can_interrupt<driver_type> && Core::cfg::locking::threads && !Core::cfg::embedded;
+
     lease<Core> held;
+    std::conditional_t<may_be_cancelled, std::shared_ptr<cancel_desk<Core>>, std::nullptr_t> cancels{}; ///< null until somebody asks for it
     session_options options;
     bool in_transaction = false;
     bool read_only = false; ///< the transaction was begun to be that
@@ -179,6 +205,12 @@ public:
     static constexpr duration clean_up_limit = std::chrono::seconds{5};
 
 private:
+    /// Before the lease ends: none is begun any more, and with one in flight the connection goes, or it would hit the next user's statement.
+    void end_cancels() noexcept {
+        if constexpr (may_be_cancelled) {
+            if (auto at = std::exchange(cancels, nullptr)) (void)cancellable<Core>::end(std::move(at), held, deadline{time_point::min()});
+        }
+    }
     [[nodiscard]] auto start_it(const statement& s, deadline until) {
         const auto query = [&](driver_type& d, connection_type& c) { return d.query(c, s, until); };
         if constexpr (can_forget_statements<driver_type>) {
