@@ -39,7 +39,7 @@ typename Server::driver to(unsigned port) {
         auto o = mysql_tests::by_tcp();
         o.port = port;
         o.statement_cache = 8;
-        o.cancel_within = 5s; // machines that run tests may be busy
+        o.cancel_time = 5s; // machines that run tests may be busy
         return typename Server::driver{o};
     } else {
         const std::string host = cenote::testing::fault_proxy::host;

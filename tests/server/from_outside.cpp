@@ -211,6 +211,7 @@ void cuts(const Driver& driver, const std::string& lock, const std::string& lock
         next.give_back();
         lost.give_back();
         CHECK(p.template get<counters>().closed_for(close_reason::leaked) >= 1);
+        for (const deadline by = deadline::in(plenty); p.stats().severed == 0 && !by.expired();) std::this_thread::sleep_for(1ms); // told after the permit is free
         CHECK(p.stats().severed >= 1);
         CHECK(sleeps(p.acquire(plenty).native_handle(), "0"));
     }
