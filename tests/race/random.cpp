@@ -375,6 +375,7 @@ private:
                 db = current();
                 last = {};
                 seen = g;
+                epoch = 1; // it may have been made smaller while the one before was looked at
             }
             const auto now = db->stats();
             const std::uint64_t after = resizes_.load();
